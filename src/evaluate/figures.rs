@@ -10,6 +10,8 @@ use crate::data::SourceImage;
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct EvaluationReport {
+    /// What the JSON is: `evaluation-figures.v1`.
+    pub schema: &'static str,
     /// Images of the inputs.
     pub images: u64,
     /// The network of LPIPS, `alex` or `vgg`; None without weights.

@@ -19,12 +19,14 @@ use super::compare::Likeness;
 use crate::audit::parquet_file::ParquetFile;
 use crate::error::{Error, Result};
 use crate::util::atomic_file;
+use crate::util::hex::sha256_hex;
 use crate::util::parquet_errors::told;
 
 /// What the files say that they are.
 const SCHEMA: &str = "evaluation.v1";
 const SCHEMA_ENTRY: &str = "vqtok.schema";
 const SECONDS_ENTRY: &str = "vqtok.seconds";
+const DIGEST_ENTRY: &str = "vqtok.sha256";
 
 /// An image that was judged.
 #[derive(Debug, Clone, PartialEq)]
@@ -132,11 +134,30 @@ impl Part {
         ]
     }
 
-    /// Puts the rows at `path`, whole or not at all.
+    /// Of all that is kept and of the images' model, in hex: a bit that changes on the disk changes figures,
+    /// and the file's own sums don't see all of them.
+    fn digest(&self, model: &str) -> String {
+        let mut text = format!("{model}\n{:x}\n", self.seconds.to_bits());
+        for row in &self.rows {
+            let Row { key, label, image, found } = row;
+            let found = found.as_ref().map(|found| {
+                let Likeness { mse, ssim, ms_ssim, lpips } = found.likeness;
+                let numbers = [Some(mse), ssim, ms_ssim, lpips].map(|n| n.map(f64::to_bits));
+                let bits =
+                    |features: &Vec<f32>| features.iter().map(|f| f.to_bits()).collect::<Vec<_>>();
+                let features = found.features.as_ref().map(|both| both.each_ref().map(bits));
+                (found.size, numbers, &found.codes, &found.grids, features)
+            });
+            text += &format!("{:?}\n", (key, label, image, found));
+        }
+        sha256_hex(text.as_bytes())
+    }
+
+    /// Puts the rows at `path`, whole or not at all; `model` says what they were made with.
     ///
     /// # Errors
     /// What the system refuses.
-    pub(crate) fn write(&self, path: &Path) -> Result<()> {
+    pub(crate) fn write(&self, path: &Path, model: &str) -> Result<()> {
         let failed = |error| Error::corrupt(path, told(error));
         let entry = |key: &str, value: String| KeyValue::new(key.to_string(), value);
         let properties = WriterProperties::builder()
@@ -147,6 +168,7 @@ impl Part {
             .set_key_value_metadata(Some(vec![
                 entry(SCHEMA_ENTRY, SCHEMA.to_string()),
                 entry(SECONDS_ENTRY, self.seconds.to_string()),
+                entry(DIGEST_ENTRY, self.digest(model)),
             ]))
             .build();
         let batch = RecordBatch::try_new(schema(), self.columns());
@@ -157,20 +179,31 @@ impl Part {
         atomic_file::write(path, &writer.into_inner().map_err(failed)?)
     }
 
-    /// Reads what [`Part::write`] wrote.
+    /// Reads what [`Part::write`] wrote for the same model.
     ///
     /// # Errors
-    /// A file that can't be read, or is another one.
-    pub(crate) fn read(path: &Path) -> Result<Part> {
+    /// A file that can't be read, or is another one, or damaged.
+    pub(crate) fn read(path: &Path, model: &str) -> Result<Part> {
+        let damaged = |what: String| {
+            Error::corrupt(path, format!("{what}; remove it, and what it was is made again"))
+        };
+        let read = |error: Error| match error {
+            Error::Corrupt { reason, .. } => damaged(reason.to_string()),
+            error => error,
+        };
+        let (part, digest) = Part::unproven(path).map_err(read)?;
+        match part.digest(model) == digest {
+            true => Ok(part),
+            false => Err(damaged("its content isn't what was written, or another model's".into())),
+        }
+    }
+
+    /// What a file says, and the digest that it says to have.
+    fn unproven(path: &Path) -> Result<(Part, String)> {
         let file = ParquetFile::open(path, None)?;
         let entry = |key: &str| file.entries.get(key).map_or("", |value| value.as_str());
-        let damaged = || {
-            let reason = "it is no part of an evaluation by this version; remove it, and what it was \
-                          is made again";
-            Error::corrupt(path, reason)
-        };
         if entry(SCHEMA_ENTRY) != SCHEMA || *file.schema().fields() != *schema().fields() {
-            return Err(damaged());
+            return Err(Error::corrupt(path, "it is no part of an evaluation by this version"));
         }
         let seconds = entry(SECONDS_ENTRY).parse().unwrap_or(0.0);
         let names: Vec<String> =
@@ -181,7 +214,7 @@ impl Part {
             let batch = batch?;
             rows.extend((0..batch.num_rows()).map(|at| row(&batch, at)));
         }
-        Ok(Part { rows, seconds })
+        Ok((Part { rows, seconds }, entry(DIGEST_ENTRY).to_string()))
     }
 }
 
@@ -246,9 +279,21 @@ mod tests {
         let part = Part { rows, seconds: 0.125 };
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("part-00000.parquet");
-        part.write(&path).unwrap();
-        assert_eq!(Part::read(&path).unwrap(), part);
+        part.write(&path, "this").unwrap();
+        assert_eq!(Part::read(&path, "this").unwrap(), part);
+        let refused = |model: &str| Part::read(&path, model).unwrap_err().to_string();
+        assert!(refused("that").contains("another model's; remove it"), "{}", refused("that"));
+        // No bit of it gives other rows without a word.
+        let whole = std::fs::read(&path).unwrap();
+        for bit in (0..whole.len() * 8).step_by(7) {
+            let mut bytes = whole.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            std::fs::write(&path, bytes).unwrap();
+            if let Ok(read) = Part::read(&path, "this") {
+                assert_eq!(read, part, "bit {bit}");
+            }
+        }
         std::fs::write(&path, b"PAR1").unwrap();
-        assert!(Part::read(&path).is_err());
+        assert!(refused("this").ends_with("remove it, and what it was is made again"));
     }
 }

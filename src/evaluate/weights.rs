@@ -34,6 +34,10 @@ impl Tensors<'_> {
                 "{path}: `{name}` has shape {:?}, not {shape:?} as in {what}",
                 tensor.dims()
             ))),
+            // Floats that were cast to integers would be zeros, and pictures alike.
+            Some(tensor) if !tensor.dtype().is_float() => Err(Error::invalid(format!(
+                "{path}: `{name}` is of integers, not of floats as in {what}"
+            ))),
             Some(tensor) => Ok(tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?),
         }
     }
@@ -72,6 +76,11 @@ impl Tensors<'_> {
         let (gain, shift) = (of("weight")?, of("bias")?);
         let (mean, variance) = (of("running_mean")?, of("running_var")?);
         let mut bias = Vec::with_capacity(outputs);
+        // The root of what is negative would make every feature no number.
+        if variance.iter().any(|variance| *variance < 0.0) {
+            let path = text::path(self.path);
+            return Err(Error::invalid(format!("{path}: `{name}.bn.running_var` is below 0")));
+        }
         for (at, taps) in weight.chunks_exact_mut(inputs * rows * columns).enumerate() {
             let scale = f64::from(gain[at]) / (f64::from(variance[at]) + epsilon).sqrt();
             taps.iter_mut().for_each(|tap| *tap = (f64::from(*tap) * scale) as f32);

@@ -367,6 +367,7 @@ impl Run<'_> {
         }
         let Judges { perceptual, inception } = &self.judges;
         Ok(EvaluationReport {
+            schema: "evaluation-figures.v1",
             images,
             lpips_network: perceptual.as_ref().map(|network| network.network),
             lpips_sha256: perceptual.as_ref().map(|network| network.digest.clone()),

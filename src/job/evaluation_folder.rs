@@ -18,6 +18,8 @@ const SETTINGS: &str = "evaluation.json";
 /// A folder for this run alone.
 pub(super) struct EvaluationFolder {
     dir: PathBuf,
+    /// What each model's files are made with.
+    models: Vec<String>,
     _lock: FolderLock,
 }
 
@@ -44,7 +46,9 @@ impl EvaluationFolder {
         for model in 0..models {
             overwrite::create_folder(&dir.join(name(model)))?;
         }
-        Ok(EvaluationFolder { dir: dir.to_path_buf(), _lock: lock })
+        let made_with = |model: usize| format!("{model} {settings}");
+        let models = (0..models).map(made_with).collect();
+        Ok(EvaluationFolder { dir: dir.to_path_buf(), models, _lock: lock })
     }
 
     fn path(&self, model: usize, part: usize) -> PathBuf {
@@ -64,7 +68,7 @@ impl EvaluationFolder {
         if !path.exists() {
             return Ok(None);
         }
-        let found = Part::read(&path)?;
+        let found = Part::read(&path, &self.models[model])?;
         let same = found.rows.len() == keys.len()
             && found.rows.iter().zip(keys).all(|(row, key)| row.key == key);
         match same {
@@ -79,7 +83,7 @@ impl EvaluationFolder {
     /// # Errors
     /// What the system refuses.
     pub(super) fn write(&self, [model, part]: [usize; 2], rows: &Part) -> Result<()> {
-        rows.write(&self.path(model, part))
+        rows.write(&self.path(model, part), &self.models[model])
     }
 
     /// Where an earlier run's file lies, for messages.
@@ -94,8 +98,9 @@ pub(super) fn name(model: usize) -> String {
 }
 
 fn require_same(path: &Path, bytes: &[u8], settings: &Value) -> Result<()> {
-    let found: Value = unique_json::from_slice(bytes)
-        .map_err(|error| Error::corrupt(path, format!("no settings of an evaluation: {error}")))?;
+    let found: Value = unique_json::from_slice(bytes).map_err(|error| {
+        Error::corrupt(path, format!("no settings of an evaluation: {error}; give another {OUT}"))
+    })?;
     match json_diff::first(&found, settings, Names::Declared) {
         None => Ok(()),
         Some((name, was, now)) => {

@@ -333,13 +333,7 @@ impl Train {
             let text = images.cached_in(there.unwrap_or(Path::new(".")), bytes)?;
             observer.event(&Event::Training(&train::Event::Notice(&text)));
         }
-        if let Some(budget) = self.budget.filter(|_| !self.is_begun()) {
-            let (settings, model) = (&recipe.train, recipe.model_config());
-            let (steps, text) =
-                train::fitted(&model, settings, &images, budget, &Relay(&mut *observer))?;
-            observer.event(&Event::Training(&train::Event::Notice(&text)));
-            recipe.train.steps = steps;
-        }
+        self.fit(&mut recipe, &images, observer)?;
         let recipe = &recipe;
         observer.event(&Event::BeginTraining { model: folder, recipe });
         let text = recipe.to_toml()?;
@@ -349,6 +343,27 @@ impl Train {
         let summary = train::run(&model, &recipe.train, &images, folder, start, relay)?;
         observer.event(&Event::Trained { model: folder, recipe, summary: &summary });
         Ok(summary)
+    }
+
+    /// Gives the recipe the steps that the budget is enough for, where there is one; a training that has
+    /// begun keeps its own, which is said.
+    fn fit(&self, recipe: &mut Recipe, images: &Images, observer: &mut dyn Observer) -> Result<()> {
+        let Some(budget) = self.budget else { return Ok(()) };
+        let text = match self.is_begun() {
+            true => format!(
+                "the training has begun with {}, and keeps them whatever the {BUDGET}",
+                counted(recipe.train.steps, "step")
+            ),
+            false => {
+                let (settings, model) = (&recipe.train, recipe.model_config());
+                let (steps, text) =
+                    train::fitted(&model, settings, images, budget, &Relay(&mut *observer))?;
+                recipe.train.steps = steps;
+                text
+            }
+        };
+        observer.event(&Event::Training(&train::Event::Notice(&text)));
+        Ok(())
     }
 }
 

@@ -151,7 +151,7 @@ fn rebuild_plan(
                     let planned = planned.as_deref().filter(|_| trust_plan);
                     rows_of_partition(partition, shard, planned, size_of)
                 }
-                (None, None) => Err(Error::invalid(format!("the rows of partition {partition} are neither in it nor in a whole shard"))),
+                (None, None) => Err(neither(partition)),
             }
         });
         let rows = rows.flat_map(|rows| match rows {
@@ -174,6 +174,11 @@ fn rebuild_plan(
         }
     }
     Err(lost(reason))
+}
+
+fn neither(partition: usize) -> Error {
+    let text = format!("the rows of partition {partition} are neither in it nor in a whole shard");
+    Error::invalid(text)
 }
 
 /// Puts a plan in the place of one that is damaged, and removes the files that only that one named.

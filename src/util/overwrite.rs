@@ -20,8 +20,12 @@ pub(crate) const HTML_MARK: &str = "<meta name=generator content=vqtok>";
 const HTML_START: &[u8] = b"<!doctype html>";
 /// The mark of a manual page, its first line.
 pub(crate) const MAN_MARK: &[u8] = b".\\\" Written by vqtok.\n";
-/// How the JSON files of an audit and of a comparison begin.
-const JSON_MARKS: [&[u8]; 2] = [b"{\n  \"schema\": \"audit.", b"{\n  \"schema\": \"diff."];
+/// How the JSON files of an audit, of a comparison and of an evaluation begin.
+const JSON_MARKS: [&[u8]; 3] = [
+    b"{\n  \"schema\": \"audit.",
+    b"{\n  \"schema\": \"diff.",
+    b"{\n  \"schema\": \"evaluation-figures.",
+];
 /// How an index of an audit begins as a Parquet file, and what its footer says at its end.
 const PARQUET_START: &[u8] = b"PAR1";
 const INDEX_MARK: &[u8] = b"vqtok.schema\x18\x08index.v";

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 /// What an evaluation found, without how fast.
 fn evaluated(job: &Job, code: i32, line: &str) -> Value {
-    job.expect(code, &format!("evaluate {line} --json found.json --overwrite"));
+    job.expect(code, &format!("evaluate {line} --json found.json"));
     let mut found: Value =
         serde_json::from_slice(&std::fs::read(job.path("found.json")).unwrap()).unwrap();
     for model in found["models"].as_array_mut().unwrap() {
