@@ -36,7 +36,7 @@ fn bash_completes_commands_and_flags() {
     };
     assert_eq!(complete("vqtok tok"), "tokenize");
     assert_eq!(complete("vqtok re"), "reconstruct recipe repair report");
-    assert_eq!(complete("vqtok recipe s"), "show");
+    assert_eq!(complete("vqtok recipe s"), "show suggest");
     assert_eq!(complete("vqtok tokenize --retry"), "--retry-failed");
 }
 

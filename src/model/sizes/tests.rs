@@ -63,7 +63,7 @@ fn sizes_that_no_network_has_are_refused_by_both_engines() {
         ),
         (
             refused(|c| c.quantizer = QuantizerConfig::new(QuantizerRule::SignHigh, 2, 257)),
-            "2 codes of 257 bits: at most 256",
+            "2 codes of 257 bits: tokens have 256 bits at most",
         ),
         (
             refused(|c| c.quantizer = QuantizerConfig::new(QuantizerRule::SignHigh, 2, 32)),
