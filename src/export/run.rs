@@ -70,13 +70,14 @@ pub(crate) fn run(settings: &Settings, observer: &mut dyn Observer) -> Result<Ex
         return Err(Error::invalid(format!("{input}: holds no row to export")));
     }
     let facts = facts_of(settings, &source, &index)?;
+    // Refused before there is a folder.
+    let format = formats::of(settings.to, &facts)?;
     let mut identity = settings.identity();
     identity["labels"] = sha256_hex(facts.labels.file()).into();
     let mut journal =
         Journal::open(&settings.out, identity, &source.digest, splits.iter().cloned())?;
     let mut written = 0;
     if !journal.record.finished {
-        let format = formats::of(settings.to, &facts)?;
         let reader = settings.check.then(|| Reader::of(settings.to, &facts));
         let writers = splits.iter().zip(index.rows()).enumerate().map(|(split, (name, rows))| {
             let (root, rows) = (&settings.out, [rows, facts.rows_of_part]);

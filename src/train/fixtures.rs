@@ -108,6 +108,10 @@ pub(super) fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
             continue;
         }
         let name = entry.path().strip_prefix(folder).unwrap().to_str().unwrap().to_string();
+        // The last but one depends on where a training was stopped.
+        if name == "state/checkpoint.before.safetensors" {
+            continue;
+        }
         let mut bytes = std::fs::read(entry.path()).unwrap();
         if name.starts_with("tensorboard/") {
             let mut events = crate::train::report::tensorboard::read(&bytes).unwrap();
