@@ -118,8 +118,8 @@ fn evaluate_case(flag: &str) -> Option<Case> {
         "html" => Differs(EVALUATE, "evaluate images --model model --json @.json --html @.html"),
         "worst" => Differs(EVALUATE, "evaluate images --model model --json @.json --worst 2"),
         "overwrite" => Differs(
-            "evaluate images --model model --json mine.json",
-            "evaluate images --model model --json mine.json --overwrite",
+            "evaluate images --model model --json figures.json",
+            "evaluate images --model model --json figures.json --overwrite",
         ),
         "events" => Differs(EVALUATE, "evaluate images --model model --json @.json --events"),
         "size" => Differs(EVALUATE, "evaluate images --model model --json @.json --size 24"),

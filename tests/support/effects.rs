@@ -120,7 +120,7 @@ fn job() -> Job {
     for name in ["foreign/tall.png", "taken.png"] {
         picture(11).save(job.path(name)).unwrap();
     }
-    for name in ["pages/vqtok.1", "taken.html", "own.html", "mine.json"] {
+    for name in ["pages/vqtok.1", "taken.html", "own.html", "mine.json", "figures.json"] {
         std::fs::write(job.path(name), b"mine").unwrap();
     }
     for out in ["lost", "gone"] {
