@@ -5,6 +5,7 @@ use crate::support::containers;
 use crate::support::*;
 
 use std::fs;
+use std::process::Stdio;
 
 const LINE: &str =
     "tokenize tars one.png --model model --shard-rows 3 --batch-size 2 --threads 1 --json";
@@ -74,4 +75,24 @@ fn a_damaged_list_of_buckets_is_none() {
     job.expect(0, &format!("{line} --out out"));
     job.expect(0, "verify out");
     assert!(!job.path("out/listed").exists());
+}
+
+/// Who plans takes the lists away that the others may be about to.
+#[test]
+fn workers_that_begin_together_over_lists_all_end_well() {
+    let job = tars();
+    let line = format!("{LINE} {BUCKETS}");
+    job.expect(0, &format!("{line} --out plain"));
+    for _ in 0..3 {
+        job.expect(0, &format!("{line} --out out --list-only"));
+        let worker = |share| job.command(&format!("{line} --out out --partition {share}/4"));
+        let begin = |share| worker(share).stdout(Stdio::null()).spawn().unwrap();
+        let workers: Vec<_> = (0..4).map(begin).collect();
+        for mut worker in workers {
+            assert_eq!(worker.wait().unwrap().code(), Some(0));
+        }
+        assert!(!job.path("out/listed").exists());
+        job.assert_same("plain/tokens", "out/tokens");
+        fs::remove_dir_all(job.path("out")).unwrap();
+    }
 }
