@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::fmt;
 use std::io;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::error::{Error, GO_ON, Result};
 use crate::util::text;
@@ -47,17 +47,44 @@ thread_local! {
     static LAST: RefCell<Option<Outage>> = const { RefCell::new(None) };
 }
 
-/// The outages that any thread has met: how many, and the last one.
-static MET: Mutex<(u64, String)> = Mutex::new((0, String::new()));
+/// The outages that threads have met: how many, and the last one.
+#[derive(Default)]
+struct Met(Mutex<(u64, String)>);
+
+/// Those of this process. Whoever tests what becomes of an outage keeps some of its own, since every
+/// other test's jobs hear of these.
+static MET: Met = Met(Mutex::new((0, String::new())));
+
+impl Met {
+    fn so_far(&self) -> MutexGuard<'_, (u64, String)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn noted<T>(&self, answer: io::Result<T>) -> io::Result<T> {
+        if let Some(outage) = answer.as_ref().err().and_then(of) {
+            let mut met = self.so_far();
+            *met = (met.0 + 1, outage.why.clone());
+            LAST.with(|last| *last.borrow_mut() = Some(outage));
+        }
+        answer
+    }
+
+    fn complete<T>(&self, place: &Path, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let before = self.so_far().0;
+        let done = work();
+        let (count, why) = self.so_far().clone();
+        match done {
+            Err(Error::Busy(_) | Error::Interrupted | Error::Internal(_)) => done,
+            _ if count == before => done,
+            Err(Error::Io { path, .. } | Error::Corrupt { path, .. }) => Err(ended(&path, &why)),
+            _ => Err(ended(place, &why)),
+        }
+    }
+}
 
 /// The same answer, remembered by this thread where it is an outage.
 pub(super) fn noted<T>(answer: io::Result<T>) -> io::Result<T> {
-    if let Some(outage) = answer.as_ref().err().and_then(of) {
-        let mut met = MET.lock().unwrap_or_else(PoisonError::into_inner);
-        *met = (met.0 + 1, outage.why.clone());
-        LAST.with(|last| *last.borrow_mut() = Some(outage));
-    }
-    answer
+    MET.noted(answer)
 }
 
 /// Does work on what lies at `place` that takes whatever can't be read for lost or damaged, on
@@ -66,16 +93,7 @@ pub(super) fn noted<T>(answer: io::Result<T>) -> io::Result<T> {
 /// # Errors
 /// Those of `work`; [`Error::Busy`] in place of them and of what an outage left of it.
 pub(crate) fn complete<T>(place: &Path, work: impl FnOnce() -> Result<T>) -> Result<T> {
-    let met = || MET.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    let (before, _) = met();
-    let done = work();
-    let (count, why) = met();
-    match done {
-        Err(Error::Busy(_) | Error::Interrupted | Error::Internal(_)) => done,
-        _ if count == before => done,
-        Err(Error::Io { path, .. } | Error::Corrupt { path, .. }) => Err(ended(&path, &why)),
-        _ => Err(ended(place, &why)),
-    }
+    MET.complete(place, work)
 }
 
 fn ended(place: &Path, why: &str) -> Error {
@@ -154,7 +172,7 @@ mod tests {
         let full = || Error::io("/x")(io::Error::from_raw_os_error(libc::ENOSPC));
         assert_eq!(resumable::<()>(|| Err(full())).unwrap_err().exit_code(), 2);
         let swallowed = || {
-            let _ = noted::<()>(Err(down_since(true)));
+            let _ = Met::default().noted::<()>(Err(down_since(true)));
             Err(Error::corrupt("s3://b/k", "no Parquet file"))
         };
         assert_eq!(resumable::<()>(swallowed).unwrap_err().exit_code(), 75);
@@ -162,25 +180,27 @@ mod tests {
 
     #[test]
     fn what_an_outage_left_of_work_is_no_result() {
-        let place = Path::new("s3://b/out");
-        let down = || noted::<()>(Err(down_since(true))).is_err();
-        let elsewhere = || Ok(std::thread::spawn(down).join().unwrap());
-        let ended = complete(place, elsewhere).unwrap_err();
+        let (met, place) = (Met::default(), Path::new("s3://b/out"));
+        let down = || met.noted::<()>(Err(down_since(true))).is_err();
+        let elsewhere = || Ok(std::thread::scope(|scope| scope.spawn(down).join().unwrap()));
+        let ended = met.complete(place, elsewhere).unwrap_err();
         assert_eq!(ended.to_string(), format!("s3://b/out: down; {GO_ON}"));
-        let interrupted = complete::<()>(place, || elsewhere().and(Err(Error::Interrupted)));
+        let interrupted = met.complete::<()>(place, || elsewhere().and(Err(Error::Interrupted)));
         assert!(matches!(interrupted, Err(Error::Interrupted)));
+        assert!(met.complete(place, || Ok(())).is_ok(), "an older one is none of its");
     }
 
     #[test]
     fn outages_are_heard_of_whatever_becomes_of_their_errors() {
-        let down = || noted::<()>(Err(down_since(true))).is_err();
-        let lost = || noted::<()>(Err(ErrorKind::NotFound.into())).is_err();
+        let met = Met::default();
+        let down = || met.noted::<()>(Err(down_since(true))).is_err();
+        let lost = || met.noted::<()>(Err(ErrorKind::NotFound.into())).is_err();
         assert_eq!(watching(lost), (true, None));
         assert_eq!(watching(down), (true, Some("down".into())));
         assert_eq!(watching(lost), (true, None), "an older one is none of its");
         let nested = || watching(down).1.is_some() && watching(lost).1.is_none();
         assert_eq!(watching(nested), (true, Some("down".into())));
-        let elsewhere = || std::thread::spawn(down).join().unwrap();
+        let elsewhere = || std::thread::scope(|scope| scope.spawn(down).join().unwrap());
         assert_eq!(watching(elsewhere), (true, None), "another thread's");
     }
 }

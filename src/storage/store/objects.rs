@@ -271,7 +271,7 @@ mod tests {
     /// How often it is asked until the answers `kinds` of outages have come, and what comes of it.
     fn asked_of(kinds: &'static [ErrorKind]) -> (usize, io::Result<()>) {
         let mut count = 0;
-        let done = runtime::wait(async move {
+        let done = runtime::answered(async move {
             let ended = asked(Arc::default(), || {
                 let failed = kinds.get(count).copied();
                 count += 1;
@@ -303,10 +303,10 @@ mod tests {
         let down: Arc<Down> = Arc::default();
         down.lock().unwrap().outage = since(Instant::now());
         let ask = || async { Ok(()) };
-        let told = runtime::wait(asked(Arc::clone(&down), ask)).unwrap_err();
+        let told = runtime::answered(asked(Arc::clone(&down), ask)).unwrap_err();
         assert_eq!(outage::of(&told), Some(outage.clone()));
         down.lock().unwrap().outage = since(Instant::now() - 2 * DOWN_FOR);
-        assert!(runtime::wait(asked(Arc::clone(&down), ask)).is_ok());
+        assert!(runtime::answered(asked(Arc::clone(&down), ask)).is_ok());
         assert!(down.lock().unwrap().any, "an outage passes from now on");
     }
 

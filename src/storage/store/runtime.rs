@@ -61,9 +61,15 @@ pub(super) fn begin(request: impl Future<Output = io::Result<Bytes>> + Send + 's
 pub(super) fn wait<T: Send + 'static>(
     request: impl Future<Output = io::Result<T>> + Send + 'static,
 ) -> io::Result<T> {
+    outage::noted(answered(request))
+}
+
+/// Makes a request and waits for its answer, which nobody hears of else.
+pub(super) fn answered<T: Send + 'static>(
+    request: impl Future<Output = io::Result<T>> + Send + 'static,
+) -> io::Result<T> {
     let (receiver, _request) = start(request)?;
-    let ended = |_| io::Error::other("the connection's thread has ended");
-    outage::noted(receiver.recv().map_err(ended)?)
+    receiver.recv().map_err(|_| io::Error::other("the connection's thread has ended"))?
 }
 
 /// The environment's word for how many seconds a request is repeated.
