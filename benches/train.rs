@@ -3,7 +3,9 @@
 //!
 //! `cargo bench --bench train -- cifar [--seed N] [--steps N] [--hidden N] [--rotation]
 //! [--quantizer NAME] ...` runs the built-in recipe `cifar10-vqvae`; `mnist` the recipe
-//! `mnist-vqvae`; `step` times steps of the first, `vqgan` those of a VQGAN with a discriminator. For names of quantizers see [`QUANTIZERS`].
+//! `mnist-vqvae`; `step` times steps of the first, `vqgan` those of a VQGAN with a discriminator, `forward` that
+//! VQGAN's encoder, quantizer and decoder alone, by the engine. For names of quantizers see
+//! [`QUANTIZERS`].
 //! Reads `../shared/images/small`; unpacks with the `tar` and `gzip` commands into memory or a
 //! temporary folder. Prints one line of results; the exit code says whether the goal was met.
 
@@ -11,10 +13,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
+#[path = "common/encoder.rs"]
+#[expect(dead_code, reason = "the f16 VQGAN is for other benches")]
+mod encoder;
 #[path = "common/peer.rs"]
 mod peer;
 use peer::Peer;
 use vqtok::internals::config::Recipe;
+use vqtok::internals::engine::cpu::{CpuEngine, kernels::Isa};
+use vqtok::internals::engine::{Engine, PixelBatch};
 use vqtok::internals::model::config::Architecture;
 use vqtok::internals::train::input::images::Images;
 use vqtok::internals::train::settings::codebook::Estimator;
@@ -243,12 +250,44 @@ data = { size = 128 }
 train = { steps = 1000, batch_size = 4, learning_rate = 1e-4, betas = [0.9, 0.95], loss = "l1", adversarial = { start = 0.0, alone_share = 0.0, ramp_share = 0.0 }, codebook = { start_after = 0 } }
 "#;
 
-/// The same of a VQGAN.
-fn vqgan_cost(args: &[String]) {
+fn vqgan() -> Recipe {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("vqgan.toml");
     std::fs::write(&path, VQGAN).expect("a recipe's file");
-    let recipe = Recipe::load(&path.to_string_lossy()).expect("a recipe");
+    Recipe::load(&path.to_string_lossy()).expect("a recipe")
+}
+
+/// Pictures of `side` pixels, made of bytes that come in fives.
+fn picture_bytes(count: usize, side: usize) -> Vec<u8> {
+    let byte = |i: usize| {
+        (vqtok::internals::train::network::random::splitmix64(7, i as u64 / 5) >> 56) as u8
+    };
+    (0..count * side * side * 3).map(byte).collect()
+}
+
+/// CPU-seconds of a batch of the VQGAN through encoder, quantizer and decoder of the engine, with
+/// PyTorch's between them.
+fn forward_cost(args: &[String]) {
+    let (recipe, side) = (vqgan(), 128);
+    let count = recipe.train.batch_size;
+    let config = recipe.model_config();
+    let (_, weights) = encoder::random_model(config.architecture.clone(), config.quantizer.clone());
+    let isa = Isa::detect().expect("an instruction set");
+    let mut engine = CpuEngine::new(config, weights, isa).expect("an engine");
+    let pixels = picture_bytes(count, side);
+    let batch = PixelBatch { pixels, count, height: side, width: side, channels: 3 };
+    let pass = || {
+        let codes = engine.encode(&batch).expect("codes");
+        engine.decode(&codes).expect("pictures");
+    };
+    let words = [count.to_string(), "1".into(), "forward".into()];
+    let name = format!("forward vqgan f8 {side} px batch {count}");
+    compare(&name, pass, (1, 9), ("train_vqgan_torch.py", &words), args);
+}
+
+/// The same of a VQGAN.
+fn vqgan_cost(args: &[String]) {
+    let recipe = vqgan();
     let batch = recipe.train.batch_size;
     let words = [batch.to_string(), "1".into()];
     let name = format!("step vqgan f8 128 px batch {batch}");
@@ -266,22 +305,31 @@ fn compare_steps(
 ) {
     let settings = &recipe.train;
     let mut trainer = Trainer::new(&recipe.model_config(), settings, 0.06).expect("a trainer");
-    let byte = |i: usize| {
-        (vqtok::internals::train::network::random::splitmix64(7, i as u64 / 5) >> 56) as u8
-    };
-    let bytes: Vec<u8> = (0..settings.batch_size * side * side * 3).map(byte).collect();
+    let bytes = picture_bytes(settings.batch_size, side);
     let rows = trainer.latent_rows(&bytes, &|| false).expect("latents");
     trainer
         .start_codebook(&rows, rows.len() / recipe.model.dim, &mut |_, _| Ok(()))
         .expect("a start");
+    let step = || {
+        trainer.step(&bytes).expect("a step");
+    };
+    compare(name, step, (each, rounds), (script, words), args);
+}
+
+/// Median CPU-seconds of one run, `rounds` times `each` of them, and of the peer's between them.
+fn compare(
+    name: &str,
+    mut run: impl FnMut(),
+    (each, rounds): (usize, usize),
+    (script, words): (&str, &[String]),
+    args: &[String],
+) {
     let python = args.iter().position(|a| a == "--python").and_then(|i| args.get(i + 1));
     let mut peer = python.and_then(|p| Peer::start(Path::new(p), script, words, 1));
     let (mut own, mut theirs) = (Vec::new(), Vec::new());
     for _ in 0..rounds {
         let before = cpu_seconds();
-        for _ in 0..each {
-            trainer.step(&bytes).expect("a step");
-        }
+        (0..each).for_each(|_| run());
         own.push((cpu_seconds() - before) / each as f64);
         theirs.extend(peer.as_mut().map(|peer| peer.ask(&each.to_string())[0] / each as f64));
     }
@@ -312,8 +360,12 @@ fn main() -> ExitCode {
             vqgan_cost(rest);
             true
         }
+        Some("forward") => {
+            forward_cost(rest);
+            true
+        }
         _ => {
-            eprintln!("what to measure? cifar, mnist, step or vqgan");
+            eprintln!("what to measure? cifar, mnist, step, vqgan or forward");
             true
         }
     };

@@ -12,7 +12,7 @@ const POINTS: usize = 48;
 
 /// Floats of them that are read at a time, at most: with a panel of weights they stay in the second-level
 /// cache, so that the weights, which don't, come from beyond it once for all of these pixels.
-const POINTS_FLOATS: usize = 1 << 17;
+const POINTS_FLOATS: usize = 1 << 16;
 
 /// Rows lie so much apart that no two of a block fall on the same lines of the first-level cache, as
 /// those of a power of two would; small ones needn't.

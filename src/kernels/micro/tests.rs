@@ -35,6 +35,64 @@ impl Kernel for Multiply<'_> {
     }
 }
 
+/// A product of rows at several taps, sums as they come.
+struct Taps<'a> {
+    taps: &'a [*const f32],
+    sizes: [usize; 3],
+    right: &'a Buffer,
+    out: &'a mut [f32],
+}
+
+impl Kernel for Taps<'_> {
+    type Out = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let [rows, depth, columns] = self.sizes;
+        let left = Left { taps: self.taps, row_stride: depth, rows, depth };
+        let panels = columns.div_ceil(VECTORS * S::LANES);
+        let right = Right { start: self.right.as_ptr(), panels };
+        let stride = super::super::channel_stride(columns);
+        let scale = Scale::All(1.0);
+        let start = self.out.as_mut_ptr();
+        let mut sink = Store { start, stride, columns: stride, scale };
+        // SAFETY: the test below gives slices of these shapes.
+        unsafe { product(s, left, right, &mut sink) }
+    }
+}
+
+/// Whether the portable vectors round products before they add them.
+const PLAIN: bool = !cfg!(any(target_feature = "fma", target_arch = "aarch64"));
+
+#[test]
+fn a_deep_product_has_the_bits_of_one_sum() {
+    let mut random = Random::new(2);
+    for isa in Isa::available() {
+        for sizes in [[1, 385, 1], [7, 1100, 40], [300, 400, 33], [513, 90, 16], [5, 60, 64]] {
+            let [rows, depth, columns] = sizes;
+            for taps in [1, 3, 9] {
+                let a = random.floats((rows + taps) * depth);
+                let b = random.floats(taps * depth * columns);
+                let packed = pack(isa, taps * depth, columns, |k, j| b[k * columns + j]);
+                let stride = super::super::channel_stride(columns);
+                let mut out = vec![f32::NAN; rows * stride];
+                let starts: Vec<_> = (0..taps).map(|tap| a[tap * depth..].as_ptr()).collect();
+                isa.run(Taps { taps: &starts, sizes, right: &packed, out: &mut out });
+                for (row, out) in out.chunks_exact(stride).enumerate() {
+                    for (j, &got) in out[..columns].iter().enumerate() {
+                        let terms = b.chunks_exact(columns).map(|b| b[j]);
+                        let terms = a[row * depth..].iter().zip(terms);
+                        let want = terms.fold(0.0, |sum: f32, (&a, b)| match isa {
+                            Isa::Portable if PLAIN => a * b + sum,
+                            _ => a.mul_add(b, sum),
+                        });
+                        assert_eq!(got, want, "{sizes:?} {taps} taps, row {row}, column {j}");
+                    }
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn products_equal_a_plain_loop() {
     let mut random = Random::new(1);
