@@ -10,6 +10,7 @@ use super::progress::Reporter;
 use crate::data::source::labels::LabelLevel;
 use crate::error::{Error, Result};
 use crate::evaluate::figures::{EvaluationReport, GroupFigures, ModelFigures};
+use crate::evaluate::inception::FEATURES;
 use crate::job::{Evaluate, Inputs, Tokenizer, places};
 use crate::util::html::short;
 use crate::util::numbers::{bytes, count, counted};
@@ -36,6 +37,10 @@ pub(super) struct Args {
     /// never downloaded [default: no rFID]
     #[arg(long, value_name = "PATH")]
     inception: Option<PathBuf>,
+    /// Folder (--out) of an earlier evaluation with the same --inception, such as of the training set:
+    /// reconstructions are held against its images too, by Fréchet distance [default: none]
+    #[arg(long, value_name = "DIR")]
+    reference: Option<PathBuf>,
     /// Folder that keeps what is found of each image, with features: a run that was stopped goes on from
     /// it [default: none]
     #[arg(long, value_name = "DIR")]
@@ -85,6 +90,7 @@ pub(super) fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
         .out(args.out.clone())
         .lpips(args.lpips.clone())
         .inception(args.inception.clone())
+        .reference(args.reference.clone())
         .worst(args.worst);
     job.check()?;
     args.check_places(&inputs, foreign)?;
@@ -129,7 +135,8 @@ impl Args {
             .map(|(setting, path)| (setting, path.as_path(), overwrite::is_ours(path)))
             .collect();
         let read = self.model.iter().chain(&self.checkpoint.model_config);
-        let read = read.chain(&self.lpips).chain(&self.inception).map(PathBuf::as_path).collect();
+        let read = read.chain(&self.lpips).chain(&self.inception).chain(&self.reference);
+        let read = read.map(PathBuf::as_path).collect();
         let inputs = places::Inputs { tokens: Vec::new(), model: read, source: Some(inputs) };
         places::refuse_inputs(&written, &inputs)?;
         written.iter().try_for_each(|&(setting, path, _)| match setting == HTML {
@@ -151,6 +158,7 @@ fn tables(report: &EvaluationReport) -> String {
         "MS-SSIM",
         "LPIPS",
         "rFID",
+        "FID to ref",
         "used",
         "perplexity",
         "bits/token",
@@ -158,13 +166,33 @@ fn tables(report: &EvaluationReport) -> String {
     ];
     let mut rows = vec![heads.map(String::from).to_vec()];
     rows.extend(report.models.iter().map(model_row));
+    if report.reference_images.is_none() {
+        rows.iter_mut().for_each(|row| drop(row.remove(TO_REFERENCE)));
+    }
     let mut shown = aligned(&rows);
     let labels: fn(&ModelFigures) -> &Vec<GroupFigures> = |model| &model.labels;
     for (of, title) in [(labels, "label"), (|model| &model.sizes, "shorter side")] {
         shown += &groups(report, of, title);
     }
+    if let Some(images) = few_images(report) {
+        shown += &format!(
+            "\nrFID of {}, fewer than the {} numbers that describe one, is low by chance: compare it \
+             with that of as many images only\n",
+            counted(images, "image"),
+            count(FEATURES)
+        );
+    }
     shown
 }
+
+/// Images of an rFID that are too few for it.
+fn few_images(report: &EvaluationReport) -> Option<u64> {
+    let judged = report.models.iter().filter(|model| model.rfid.is_some());
+    judged.map(|model| model.means.images).min().filter(|&images| images < FEATURES)
+}
+
+/// The column of what needs a reference.
+const TO_REFERENCE: usize = 6;
 
 fn shown(value: Option<f64>, digits: usize) -> String {
     value.map_or("-".into(), |value| format!("{value:.digits$}"))
@@ -179,6 +207,7 @@ fn model_row(model: &ModelFigures) -> Vec<String> {
         shown(means.ms_ssim, 4),
         shown(means.lpips, 4),
         shown(model.rfid, 3),
+        shown(model.fid_to_reference, 3),
         model.usage.map_or("-".into(), |share| format!("{:.1} %", 100.0 * share)),
         model.perplexity.map_or("-".into(), short),
         shown(model.bits_per_token, 2),

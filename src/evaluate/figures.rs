@@ -20,6 +20,8 @@ pub struct EvaluationReport {
     pub lpips_sha256: Option<String>,
     /// Hex sha256 of Inception's weights.
     pub inception_sha256: Option<String>,
+    /// Images of the evaluation that others are held against, with features; None without one.
+    pub reference_images: Option<u64>,
     /// In the order that they were given.
     pub models: Vec<ModelFigures>,
     /// The images that models do worst on, the worst first.
@@ -48,6 +50,9 @@ pub struct ModelFigures {
     /// Fréchet distance of the Inception features of all images and of their reconstructions; None
     /// without weights, or of fewer than two images.
     pub rfid: Option<f64>,
+    /// Fréchet distance of the reconstructions' features and those of another evaluation's images; None
+    /// without one.
+    pub fid_to_reference: Option<f64>,
     /// Share of the codes that are used; of several levels their mean. None where codes are too many to
     /// be counted.
     pub usage: Option<f64>,

@@ -45,6 +45,11 @@ impl FeatureSums {
         }
     }
 
+    /// How many there are.
+    pub(super) fn count(&self) -> u64 {
+        self.count
+    }
+
     /// The covariance is divided by one less than the number, as numpy's.
     fn gaussian(&self) -> Gaussian {
         let (n, count) = (self.sums.len(), self.count as f64);

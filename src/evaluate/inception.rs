@@ -14,6 +14,8 @@ use crate::error::{Error, Result};
 use crate::kernels::Isa;
 use crate::weights::digests::{self, NotFinite};
 
+/// Numbers that describe a picture.
+pub(crate) const FEATURES: u64 = 2048;
 /// Side that pictures are resized to.
 const SIDE: usize = 299;
 /// Of the batch norms.
@@ -383,6 +385,7 @@ mod tests {
         let inception = Inception::new(Path::new("w"), &weights).unwrap();
         let [_, noisy] = pictures(75, 75);
         let found = inception.of(resized(&picture(&noisy, 75, 75), 75)).unwrap();
+        assert_eq!(found.len() as u64, FEATURES);
         // `benches/peers/evaluate_torch.py golden` prints them.
         let golden = [0.0, 0.058_661_399_012_127_496, 0.0, 0.0];
         for (at, golden) in golden.into_iter().enumerate() {

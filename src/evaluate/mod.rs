@@ -4,7 +4,7 @@
 //!
 //! `compare` looks at one pair of pictures, by `perceptual` and `inception`, which are `network`s of
 //! local weights; `rows` keeps what it found in Parquet files, `tally` adds rows up in their order,
-//! `frechet` compares two sets of features, `worst` keeps the images that models do
+//! `frechet` compares two sets of features, one of which may be an earlier evaluation's (`reference`), `worst` keeps the images that models do
 //! badly on, `figures` is what comes out, `page` shows it.
 
 pub(crate) mod compare;
@@ -16,6 +16,7 @@ pub(crate) mod page;
 #[cfg(test)]
 pub(crate) mod peers;
 pub(crate) mod perceptual;
+pub(crate) mod reference;
 pub(crate) mod rows;
 mod symmetric;
 pub(crate) mod tally;

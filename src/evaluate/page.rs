@@ -65,15 +65,19 @@ fn figure(value: Option<f64>, digits: usize) -> String {
         .map_or("<td class=n>–</td>".into(), |value| format!("<td class=n>{value:.digits$}</td>"))
 }
 
+/// The column of what needs a reference.
+const TO_REFERENCE: usize = 6;
+
 fn draw_models(page: &mut String, report: &EvaluationReport) {
     let lpips = report.lpips_network.map_or("LPIPS".into(), |net| format!("LPIPS ({net})"));
-    let heads = [
+    let mut heads = vec![
         "model",
         "PSNR, dB",
         "SSIM",
         "MS-SSIM",
         &lpips,
         "rFID",
+        "FID to reference",
         "codes used",
         "perplexity",
         "bits a token",
@@ -81,26 +85,34 @@ fn draw_models(page: &mut String, report: &EvaluationReport) {
         "images/s",
         "failed",
     ];
+    if report.reference_images.is_none() {
+        heads.remove(TO_REFERENCE);
+    }
     page.push_str("<div class=wide tabindex=0>");
     let rows = report.models.iter().map(|model| {
         let means = &model.means;
         let share = |share: f64| format!("<td class=n>{:.1} %</td>", 100.0 * share);
         let rounded = |value: f64| format!("<td class=n>{}</td>", short(value));
         let none = || "<td class=n>–</td>".to_string();
-        vec![
+        let mut row = vec![
             text(&model.model),
             figure(means.psnr_db, 2),
             figure(means.ssim, 4),
             figure(means.ms_ssim, 4),
             figure(means.lpips, 4),
             figure(model.rfid, 3),
+            figure(model.fid_to_reference, 3),
             model.usage.map_or_else(none, share),
             model.perplexity.map_or_else(none, rounded),
             figure(model.bits_per_token, 2),
             model.tokens_per_image.map_or_else(none, rounded),
             model.images_per_second.map_or_else(none, rounded),
             number(model.failed),
-        ]
+        ];
+        if report.reference_images.is_none() {
+            row.remove(TO_REFERENCE);
+        }
+        row
     });
     table(page, &heads, rows);
     page.push_str("</div>");

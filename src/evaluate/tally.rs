@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use super::compare::{Likeness, PEAK};
 use super::figures::{GroupFigures, LevelFigures, Means, ModelFigures};
 use super::frechet::FeatureSums;
+use super::reference::Reference;
 use super::rows::{Found, Part};
 use crate::audit::patterns::Patterns;
 use crate::error::Result;
@@ -181,24 +182,19 @@ impl Tally {
     }
 
     fn add_features(&mut self, part: &Part) -> Result<(), String> {
-        let found = part.rows.iter().filter_map(|row| row.found.as_ref().ok());
-        let pairs: Vec<&[Vec<f32>; 2]> =
-            found.filter_map(|found| found.features.as_ref()).collect();
-        let first = pairs.first().map_or(0, |[image, _]| image.len());
-        if pairs.iter().any(|pair| pair.iter().any(|features| features.len() != first)) {
-            return Err("features of several lengths".into());
-        }
+        let pairs = features(part)?;
         for (at, sums) in self.features.iter_mut().enumerate() {
             sums.add(&pairs.iter().map(|pair| pair[at].as_slice()).collect::<Vec<_>>());
         }
         Ok(())
     }
 
-    /// What it comes to; the model's name and family are left empty.
+    /// What it comes to, reconstructions held against another set of images too where there is one; the
+    /// model's name and family are left empty.
     ///
     /// # Errors
     /// Too little memory.
-    pub(crate) fn figures(self) -> Result<ModelFigures> {
+    pub(crate) fn figures(self, against: Option<&Reference>) -> Result<ModelFigures> {
         let levels: Vec<LevelFigures> = self.levels.iter().map(Level::figures).collect();
         let mean = |of: &dyn Fn(&LevelFigures) -> f64| {
             let sum: f64 = levels.iter().map(of).sum();
@@ -221,6 +217,10 @@ impl Tally {
             psnr_of_mean_mse_db: (self.squares[0] > 0.0)
                 .then(|| psnr_of_mse(self.squares[0] / self.squares[1], PEAK)),
             rfid: image.distance(reconstruction)?,
+            fid_to_reference: match against {
+                Some(reference) => reference.images.distance(reconstruction)?,
+                None => None,
+            },
             usage: mean(&|level| level.usage),
             perplexity: mean(&|level| level.perplexity),
             tokens_per_image: (tokens > 0).then(|| tokens as f64 / images as f64),
@@ -234,6 +234,20 @@ impl Tally {
                 log => format!("{}-{}", 1_u64 << log, (1_u64 << (log + 1)) - 1),
             }),
         })
+    }
+}
+
+/// What Inception sees in each image and in its reconstruction.
+///
+/// # Errors
+/// In a few words: features of several lengths.
+pub(super) fn features(part: &Part) -> Result<Vec<&[Vec<f32>; 2]>, String> {
+    let found = part.rows.iter().filter_map(|row| row.found.as_ref().ok());
+    let pairs: Vec<&[Vec<f32>; 2]> = found.filter_map(|found| found.features.as_ref()).collect();
+    let first = pairs.first().map_or(0, |[image, _]| image.len());
+    match pairs.iter().any(|pair| pair.iter().any(|features| features.len() != first)) {
+        true => Err("features of several lengths".into()),
+        false => Ok(pairs),
     }
 }
 
@@ -266,7 +280,7 @@ mod tests {
         let failed = Row { found: Err("no image".into()), ..row("cat", [0, 0], 0.0, &[]) };
         tally.add(&Part { rows: first, seconds: 1.0 }).unwrap();
         tally.add(&Part { rows: vec![failed], seconds: 0.5 }).unwrap();
-        let found = tally.figures().unwrap();
+        let found = tally.figures(None).unwrap();
         let one = 20.0 * 255.0_f64.log10();
         assert_eq!((found.means.images, found.failed, found.equal), (3, 1, 1));
         assert!((found.means.psnr_db.unwrap() - (one - 5.0)).abs() < 1e-12);
@@ -286,6 +300,33 @@ mod tests {
         assert!((level.bits - 1.0).abs() < 1e-12);
         let bits = found.bits_per_token.unwrap();
         assert!((bits - (1.0 - level.neighbour_bits.unwrap())).abs() < 1e-12 && bits < 0.2);
+    }
+
+    #[test]
+    fn reconstructions_are_held_against_another_set_too() {
+        let with = |features: [[f32; 2]; 2]| Row {
+            found: Ok(Found {
+                features: Some(features.map(|of| of.to_vec())),
+                ..row("", [8, 8], 1.0, &[]).found.unwrap()
+            }),
+            ..row("", [8, 8], 1.0, &[])
+        };
+        // Images lie about (0, 0), what became of them about (3, 0), those of the other set about (3, 4):
+        // the same spread everywhere, so that distances are those of the means.
+        let part = |rows| Part { rows, seconds: 0.0 };
+        let own = [[[1.0, 0.0], [4.0, 0.0]], [[-1.0, 0.0], [2.0, 0.0]]].map(with).to_vec();
+        let others = [[[4.0, 4.0], [9.0, 9.0]], [[2.0, 4.0], [7.0, 7.0]]].map(with).to_vec();
+        let mut reference = Reference::default();
+        reference.add(&part(others)).unwrap();
+        assert_eq!(reference.count(), 2);
+        let figures = |reference| {
+            let mut tally = Tally::new(None);
+            tally.add(&part(own.clone())).unwrap();
+            let found = tally.figures(reference).unwrap();
+            [found.rfid, found.fid_to_reference].map(|fid| fid.map(|fid| (fid * 1e9).round() / 1e9))
+        };
+        assert_eq!(figures(Some(&reference)), [Some(9.0), Some(16.0)]);
+        assert_eq!(figures(None), [Some(9.0), None]);
     }
 
     #[test]

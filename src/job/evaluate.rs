@@ -23,12 +23,13 @@ use crate::error::{Error, Result};
 use crate::evaluate::compare::Judges;
 use crate::evaluate::figures::{EvaluationReport, ModelFigures};
 use crate::evaluate::page::{self, Pictures};
+use crate::evaluate::reference::Reference;
 use crate::evaluate::rows::{Found, Part, Row};
 use crate::evaluate::tally::Tally;
 use crate::evaluate::worst::Worst;
 use crate::pipeline;
 use crate::storage;
-use crate::util::settings::{self, MODEL, OUT};
+use crate::util::settings::{self, INCEPTION, MODEL, OUT, REFERENCE};
 use crate::util::text;
 
 /// Images of a part: what a run that is stopped loses at most.
@@ -42,6 +43,7 @@ pub struct Evaluate {
     out: Option<PathBuf>,
     lpips: Option<PathBuf>,
     inception: Option<PathBuf>,
+    reference: Option<PathBuf>,
     worst: usize,
 }
 
@@ -50,6 +52,7 @@ struct Run<'a> {
     judges: Judges,
     level: LabelLevel,
     folder: Option<EvaluationFolder>,
+    reference: Option<Reference>,
     preparations: Vec<Preparation>,
     library: Library,
     tokenizers: &'a mut [Tokenizer],
@@ -67,8 +70,8 @@ impl Evaluate {
     }
 
     pub(crate) fn of(inputs: Inputs) -> Evaluate {
-        let (label_level, out, lpips, inception) = Default::default();
-        Evaluate { inputs, label_level, out, lpips, inception, worst: 24 }
+        let (label_level, out, lpips, inception, reference) = Default::default();
+        Evaluate { inputs, label_level, out, lpips, inception, reference, worst: 24 }
     }
 
     /// The column of tables and lists, or the extension of tars' members, that is the image; found
@@ -112,6 +115,13 @@ impl Evaluate {
     /// Weights of `pytorch-fid`'s Inception v3, for the Fréchet distance of whole sets.
     pub fn inception(mut self, weights: impl Into<Option<PathBuf>>) -> Evaluate {
         self.inception = weights.into();
+        self
+    }
+
+    /// Folder of an earlier evaluation with the same weights of Inception, against whose images
+    /// reconstructions are held too, by Fréchet distance.
+    pub fn reference(mut self, dir: impl Into<Option<PathBuf>>) -> Evaluate {
+        self.reference = dir.into();
         self
     }
 
@@ -167,6 +177,7 @@ impl Evaluate {
         let preparations = preparations(tokenizers)?;
         let images = self.count(observer)?;
         let judges = Judges::open(self.lpips.as_deref(), self.inception.as_deref())?;
+        let reference = self.read_reference(&judges)?;
         let level = self.label_level.unwrap_or_else(|| self.inputs.label_layout().level());
         let folder = self.folder(&judges, level, tokenizers, &preparations)?;
         let counted = |tokenizer: &Tokenizer| {
@@ -174,8 +185,17 @@ impl Evaluate {
         };
         let tallies = tokenizers.iter().map(counted).collect();
         let (worst, library) = (Worst::new(self.worst), Library::default());
-        let mut run =
-            Run { judges, level, folder, preparations, library, tokenizers, tallies, worst };
+        let mut run = Run {
+            judges,
+            level,
+            folder,
+            reference,
+            preparations,
+            library,
+            tokenizers,
+            tallies,
+            worst,
+        };
         observer.event(&Event::Begin { stage: "evaluate", images });
         let mut stream = self.inputs.images(self.inputs.take(), true)?;
         for part in 0.. {
@@ -200,6 +220,18 @@ impl Evaluate {
         match images {
             0 => Err(Error::invalid("no image under the inputs: nothing to evaluate")),
             images => Ok(images),
+        }
+    }
+
+    /// The images that reconstructions are held against.
+    fn read_reference(&self, judges: &Judges) -> Result<Option<Reference>> {
+        let Some(dir) = &self.reference else { return Ok(None) };
+        match &judges.inception {
+            Some(inception) => evaluation_folder::reference(dir, &inception.digest).map(Some),
+            None => {
+                let text = format!("needs {INCEPTION}: features are what is compared");
+                Err(Error::setting(REFERENCE, text))
+            }
         }
     }
 
@@ -359,7 +391,7 @@ impl Run<'_> {
                 model: text::lossy(&tokenizer.model).into_owned(),
                 family: tokenizer.family().to_string(),
                 weights_sha256: tokenizer.engine.digests()?.weights_sha256.clone(),
-                ..tally.figures()?
+                ..tally.figures(self.reference.as_ref())?
             });
         }
         if models.iter().all(|model| model.means.images == 0) {
@@ -372,6 +404,7 @@ impl Run<'_> {
             lpips_network: perceptual.as_ref().map(|network| network.network),
             lpips_sha256: perceptual.as_ref().map(|network| network.digest.clone()),
             inception_sha256: inception.as_ref().map(|network| network.digest.clone()),
+            reference_images: self.reference.as_ref().map(Reference::count),
             models,
             worst: self.worst.finish(),
         })

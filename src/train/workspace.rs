@@ -173,15 +173,14 @@ impl Workspace {
     pub(super) fn images(&self) -> Result<(Option<Manifest>, Option<String>)> {
         match Manifest::read(&images_path(&self.folder)) {
             Ok(images) => Ok((images, None)),
-            Err(error @ Error::Corrupt { .. }) => Ok((
-                None,
-                Some(format!(
-                    "{error}; whether the images' contents are those that the training was begun \
-                     with can't be checked, only their names"
-                )),
-            )),
+            Err(error @ Error::Corrupt { .. }) => Ok((None, Some(format!("{error}; {UNCHECKED}")))),
             Err(error) => Err(error),
         }
+    }
+
+    /// What it means that their list isn't there.
+    pub(super) fn images_missing(&self) -> String {
+        format!("{} is missing; {UNCHECKED}", text::path(images_path(&self.folder)))
     }
 
     /// The record of the training.
@@ -252,6 +251,10 @@ impl Drop for Workspace {
         let _ = std::fs::remove_dir(&self.folder);
     }
 }
+
+/// What can't be done without the list of images.
+const UNCHECKED: &str = "whether the images' contents are those that the training was begun with can't \
+                         be checked, only their names";
 
 fn images_path(folder: &Path) -> PathBuf {
     folder.join(STATE).join("images.jsonl")

@@ -88,6 +88,7 @@ settings! {
     RANK_FROM = "rank_from",
     RANKS = "ranks",
     RECIPE = "recipe",
+    REFERENCE = "reference",
     REMOVE_LIST = "remove_list",
     RESIZE = "resize",
     RESUME = "resume",

@@ -114,6 +114,7 @@ fn evaluate_case(flag: &str) -> Option<Case> {
         }
         "lpips" => Refused("evaluate images --model model --lpips nowhere"),
         "inception" => Refused("evaluate images --model model --inception nowhere"),
+        "reference" => Refused("evaluate images --model model --reference nowhere"),
         "out" => Differs(EVALUATE, "evaluate images --model model --json @.json --out @kept"),
         "html" => Differs(EVALUATE, "evaluate images --model model --json @.json --html @.html"),
         "worst" => Differs(EVALUATE, "evaluate images --model model --json @.json --worst 2"),

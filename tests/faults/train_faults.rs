@@ -174,6 +174,12 @@ fn a_damaged_record_costs_no_step() {
         assert!(said.iter().any(|line| line.starts_with("warning: ")), "{word}: {}", done.stderr);
         assert!(model("cut") == model("whole"), "{word}: another model");
     }
+    cut(&job, nth);
+    std::fs::remove_file(job.path(images)).unwrap();
+    let done = job.expect(0, &format!("{LINE} cut --resume"));
+    let said = format!("warning: {images} is missing; whether the images' contents");
+    assert!(done.stderr.lines().any(|line| line.starts_with(&said)), "{}", done.stderr);
+    assert!(model("cut") == model("whole"));
     // What is left of the lines is whole lines.
     let whole: Vec<_> = std::fs::read_to_string(job.path("whole/training.jsonl"))
         .unwrap()

@@ -64,7 +64,7 @@ pub(crate) fn load(path: &Path) -> Result<(Lpips, String)> {
 /// `wanted` says what to give where there is none.
 ///
 /// # Errors
-/// Where nothing can be read, two files disagree, or the scaling is another one.
+/// Where nothing can be read, two files disagree, the scaling is another one, or heads stand alone.
 pub(crate) fn read(path: &Path, wanted: &str) -> Result<(BTreeMap<String, Tensor>, String)> {
     let mut weights: BTreeMap<String, Tensor> = BTreeMap::new();
     for file in files(path, wanted)? {
@@ -80,6 +80,12 @@ pub(crate) fn read(path: &Path, wanted: &str) -> Result<(BTreeMap<String, Tensor
                 flat(&found)?
             )));
         }
+    }
+    if !weights.is_empty() && !weights.keys().any(|name| name.starts_with("features.")) {
+        return Err(Error::invalid(format!(
+            "{}: the heads of lpips alone, without the network that they stand on; {wanted}",
+            text::path(path)
+        )));
     }
     let digest = digests::of_tensors(&weights)?;
     Ok((weights, digest))
@@ -232,6 +238,8 @@ mod tests {
         assert!(said(&folder).contains("lin0.model.1.weight is missing"), "{}", said(&folder));
         save(&heads, &folder.join("heads.safetensors"));
         assert_eq!(load(&folder).unwrap().1, digest);
+        let alone = said(&folder.join("heads.safetensors"));
+        assert!(alone.contains("the heads of lpips alone"), "{alone}");
 
         // Files that disagree.
         heads.insert(

@@ -28,7 +28,10 @@ pub(super) fn images(
     observer: &mut dyn Observer,
 ) -> Result<Manifest> {
     let (images, damaged) = workspace.images()?;
-    for text in [&taken.warning, &damaged].into_iter().flatten() {
+    // Trainings of older versions, and those of images that can't change, have no list.
+    let missing = images.is_none() && damaged.is_none() && loader.data.stamp(0).is_some();
+    let missing = missing.then(|| workspace.images_missing());
+    for text in [&taken.warning, &damaged, &missing].into_iter().flatten() {
         observer.event(&Event::Warning(text));
     }
     Manifest::resumed(images, loader.data, folder)
