@@ -293,7 +293,7 @@ fn golden_tokens_come_out_of_the_kernels() {
     }
 }
 
-/// The tokens that `tests/cuda.rs` demands of the whole job, whose libraries are stand-ins: as they
+/// The tokens that `tests/cuda` demands of the whole job, whose libraries are stand-ins: as they
 /// come out here.
 #[test]
 fn bfloat16_tokens_are_those_that_are_kept() {
