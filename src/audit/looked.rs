@@ -95,9 +95,7 @@ impl<'a> Looked<'a> {
             return;
         };
         for facts in &shards {
-            if let Some(problem) = dataset.compare_shard(facts) {
-                report.find(Part::Partition(facts.index), problem);
-            }
+            dataset.compare_shard(facts, report);
         }
         let bad = shards.iter().any(|shard| !shard.problems.is_empty());
         let plans = self.plans.digests_of(present);

@@ -6,6 +6,7 @@ use std::path::Path;
 use super::dataset::Dataset;
 use super::facts::{Part, VerifyReport};
 use super::folders::{self, Folders};
+use super::origin;
 use super::plan::{self, PlanFacts};
 use crate::error::{Error, Result};
 use crate::storage;
@@ -143,19 +144,36 @@ pub(super) fn verify(
                 continue;
             }
         };
-        if let Some(example) = folders::contradiction(dir, facts.numbers(), facts.folders) {
+        let known = |pointer: &str| dataset.and_then(|data| data.plan_text(number, pointer));
+        if let Some(example) = folders::contradiction(dir, facts.numbers(), facts.folders)
+            && !origin::were_moved(dir, &facts, known("file/sha256"), &example)
+        {
             let problem = "is of an output whose shards lie otherwise, or was made anew";
             report.find(part, format!("{name} {problem}: {example} isn't where it has it"));
             continue;
         }
+        if let Some(example) = origin::other_plan(dir, &facts, known("digest")) {
+            let problem = "is of another output than the shards, or was made anew";
+            report.find(part, format!("{name} {problem}: {example} is of another plan"));
+            continue;
+        }
         let files = [&facts.file].into_iter().chain(&facts.named);
         report.bytes += files.map(|file| file.bytes).sum::<u64>();
-        if let Some(recorded) = dataset.and_then(|dataset| dataset.plan_text(number, "file/sha256"))
+        if let Some(recorded) = known("file/sha256")
             && recorded != facts.file.sha256
         {
             report.find(part, format!("{name}: its sha256 is not the one in dataset.json"));
         }
         plans.good.push(facts);
+    }
+    if plans.are_whole()
+        && let Some(shard) = origin::unplanned(dir, &plans)
+    {
+        let name = plan::name(plans.count);
+        let why =
+            format!("{shard} was made with this output's settings and is of no plan that is there");
+        report.find(Part::AppendedPlan(plans.count), format!("{name} is missing: {why}"));
+        plans.count += 1;
     }
     if !plans.are_whole() {
         plans.lie = folders::as_they_lie(dir);

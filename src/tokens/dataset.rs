@@ -49,6 +49,14 @@ impl DatasetSummary {
         self.plan.partitions + appended
     }
 
+    /// The digest and the file of the plan with so many before it.
+    pub(super) fn plan_of(&self, number: usize) -> Option<(&str, &FileSummary)> {
+        match number.checked_sub(1) {
+            None => Some((&self.plan.digest, &self.plan.file)),
+            Some(appended) => self.appended.get(appended).map(|plan| (&*plan.digest, &plan.file)),
+        }
+    }
+
     /// Where a partition's shard lies, below the output.
     pub(crate) fn shard_path(&self, partition: u64) -> PathBuf {
         let of = |plan: &&AppendedSummary| plan.first_partition <= partition;
