@@ -57,17 +57,16 @@ pub(super) fn is_foreign(dir: &Path, dataset: &Dataset) -> Option<String> {
 }
 
 /// A shard that shows that a plan is another output's than all shards of its partitions, which are of one
-/// plan; None where `dataset.json` knows it.
+/// plan. Where `dataset.json` knows the plan, a single one of them may be what is foreign.
 pub(super) fn other_plan(dir: &Path, plan: &PlanFacts, recorded: Option<&str>) -> Option<String> {
-    if recorded == Some(&*plan.digest) {
-        return None;
-    }
-    let mut example: Option<(String, String)> = None;
+    let least = if recorded == Some(&*plan.digest) { 2 } else { 1 };
+    let (mut example, mut seen): (Option<(String, String)>, _) = (None, 0);
     for (index, name) in folders::named(dir) {
         if !plan.numbers().contains(&index) || plan.folders.shard(index) != name {
             continue;
         }
         let Some(said) = said(dir, &name) else { continue };
+        seen += 1;
         match &example {
             _ if said.plan == plan.digest => return None,
             Some((plan, _)) if *plan != said.plan => return None,
@@ -75,7 +74,7 @@ pub(super) fn other_plan(dir: &Path, plan: &PlanFacts, recorded: Option<&str>) -
             None => example = Some((said.plan, name)),
         }
     }
-    example.map(|(_, name)| name)
+    example.filter(|_| seen >= least).map(|(_, name)| name)
 }
 
 /// A shard of the same settings behind the partitions of all plans: its plan was lost.
@@ -90,19 +89,17 @@ pub(super) fn unplanned(dir: &Path, plans: &Plans) -> Option<String> {
     behind.into_iter().find(ours).map(|(_, name)| name)
 }
 
-/// Whether shards that lie otherwise than a plan has them, as `example` does, were moved, rather than the
-/// plan exchanged: `dataset.json` knows it, or what lies beside the shard lies as planned.
-pub(super) fn were_moved(
-    dir: &Path,
-    plan: &PlanFacts,
-    recorded: Option<&str>,
-    example: &str,
-) -> bool {
+/// Whether shards that lie otherwise than a plan has them were moved, rather than the plan exchanged:
+/// `dataset.json` knows it, or what lies beside the first of them lies as planned.
+pub(super) fn were_moved(dir: &Path, plan: &PlanFacts, recorded: Option<&str>) -> bool {
     if recorded == Some(&*plan.file.sha256) {
         return true;
     }
-    let Some(index) = folders::partition_of(example) else { return false };
-    let Ok(shard) = FileFacts::of(dir, example) else { return false };
+    let elsewhere = |(index, name): &(usize, String)| {
+        plan.numbers().contains(index) && plan.folders.shard(*index) != *name
+    };
+    let Some((index, name)) = folders::named(dir).into_iter().find(elsewhere) else { return false };
+    let Ok(shard) = FileFacts::of(dir, &name) else { return false };
     let beside =
         ["failures", "codebook"].map(|kind| plan.folders.sidecar(kind, index, &shard.sha256));
     beside.iter().any(|name| storage::exists(&dir.join(name)).unwrap_or(false))

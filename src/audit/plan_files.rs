@@ -75,6 +75,9 @@ impl PlanFiles {
                     format!("it is missing; {name_of_root} names it"),
                 ));
             }
+            if storage::facts(&path).is_ok_and(|facts| facts.is_folder) {
+                return Err(Error::corrupt(&path, "it is a folder"));
+            }
             let found = FileFacts::of(dir, &name)?;
             if (found.bytes, &found.sha256) != (*bytes, sha256) {
                 return Err(Error::corrupt(

@@ -134,6 +134,10 @@ pub(super) fn verify(
             report.find(part, missing(dir, number));
             continue;
         }
+        if storage::facts(&dir.join(&name)).is_ok_and(|facts| facts.is_folder) {
+            report.find(part, format!("{name} is a folder"));
+            continue;
+        }
         // The one before it, unless that is bad.
         let before = plans.good.last().filter(|_| plans.good.len() == number);
         let facts = match plan::read(dir, number, before) {
@@ -146,7 +150,7 @@ pub(super) fn verify(
         };
         let known = |pointer: &str| dataset.and_then(|data| data.plan_text(number, pointer));
         if let Some(example) = folders::contradiction(dir, facts.numbers(), facts.folders)
-            && !origin::were_moved(dir, &facts, known("file/sha256"), &example)
+            && !origin::were_moved(dir, &facts, known("file/sha256"))
         {
             let problem = "is of an output whose shards lie otherwise, or was made anew";
             report.find(part, format!("{name} {problem}: {example} isn't where it has it"));

@@ -194,6 +194,10 @@ fn verify_codebook(
         }
         return Ok(());
     }
+    if storage::facts(&dir.join(name)).is_ok_and(|facts| facts.is_folder) {
+        report.find(Part::Codebook, format!("{name} is a folder"));
+        return Ok(());
+    }
     let file = FileFacts::of(dir, name)?;
     report.bytes += file.bytes;
     let recorded = dataset.and_then(|d| d.text("/codebook/file/sha256"));

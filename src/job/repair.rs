@@ -102,6 +102,7 @@ impl Repair {
         let partitions = bad.partitions.len() + bad.sidecars.len();
         let damage = DamageReport { dir: self.dir.clone(), report, partitions };
         observer.event(&Event::Damage(&damage));
+        repair::refuse_in_the_way(&self.dir, &bad)?;
         if bad.plans.is_empty() {
             let plan = Plan::open(&self.dir)?;
             let there = plan.committed()?;
@@ -112,16 +113,18 @@ impl Repair {
         // Before anything is removed: another model, or none, must not cost what could still be read.
         let moved = self.moved.as_ref().map_or_else(|| Ok(Moved::default()), rule)?;
         let maker = if work { Some(self.maker(&bad)?) } else { None };
+        let before = Recorded::before(&self.dir);
         let size_of = |uri: &str| file::size(&moved.place_of(0, uri));
         if !bad.plans.is_empty() {
             repair::rebuild(&self.dir, &bad, &size_of)?;
             bad.plans.clear();
+            // What was summed up over other plans goes with them.
+            bad.aggregates |= !before.is_of(&Plan::open(&self.dir)?);
         }
         if work {
             let again = bad.partitions.union(&beside).copied().collect();
             find_images(&Plan::open(&self.dir)?.with_moved(moved.clone()), &again)?;
         }
-        let before = Recorded::before(&self.dir);
         repair::clear(&self.dir, &bad, &size_of)?;
         let plan = Plan::open(&self.dir)?.with_moved(moved);
         let done = match maker {

@@ -92,8 +92,8 @@ impl TokenizeSummary {
 /// What a finished output has.
 #[derive(Default)]
 pub(super) struct Recorded {
-    /// The digest of its first plan.
-    plan: String,
+    /// The digests of its plans.
+    plans: Vec<String>,
     /// Those of its shards, by their partitions.
     shards: BTreeMap<u64, String>,
 }
@@ -104,17 +104,19 @@ impl Recorded {
         Recorded::of(dir, finalize::read(dir).ok().flatten().as_ref())
     }
 
-    /// Whether it is of this plan's output.
+    /// Whether it is of these plans' output.
     pub(super) fn is_of(&self, plan: &Plan) -> bool {
-        plan.files().first().is_some_and(|first| first.digest() == self.plan)
+        let mut files = plan.files().iter();
+        let known = |digest| files.next().is_some_and(|file| file.digest() == digest);
+        self.plans.iter().all(known)
     }
 
     fn of(dir: &Path, summary: Option<&DatasetSummary>) -> Recorded {
-        let plan = summary.map(|summary| summary.plan.digest.clone()).unwrap_or_default();
+        let plans = summary.into_iter().flat_map(DatasetSummary::plans).collect();
         let shards = summary.into_iter().flat_map(|summary| summary.all_shards(dir));
         // What can't be read any more was recorded for nobody.
         let shards = shards.filter_map(Result::ok);
         let shards = shards.map(|shard| (shard.partition, shard.tokens.sha256)).collect();
-        Recorded { plan, shards }
+        Recorded { plans, shards }
     }
 }

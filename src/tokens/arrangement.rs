@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::dataset::{self, DatasetSummary};
 use super::files::{
-    ShardFolders, Sidecar, TOKENS_FOLDER, all_shards, folders_below, partition_of, shards_in,
+    ShardFolders, Sidecar, TOKENS_FOLDER, all_shards, each_shard, folders_below, shards_in,
 };
 use super::plan::{self, Base, Plan, PlanFile};
 use super::{commit, displaced, untrusted};
@@ -110,7 +110,7 @@ pub(crate) fn must_lie_as_planned(plan: &Plan) -> Result<()> {
     for file in plan.files() {
         let found = Found::of(dir, file.numbers())?;
         if let Some(example) = found.contradicts(file.folders()) {
-            if were_moved(plan, file, example)? {
+            if were_moved(plan, file)? {
                 displaced::refuse(plan, |partition| plan.has(partition))?;
             }
             let example = example.strip_prefix(dir).unwrap_or(example);
@@ -130,7 +130,7 @@ pub(crate) fn must_lie_as_planned(plan: &Plan) -> Result<()> {
 
 /// Whether shards that lie otherwise than a plan has them were moved, rather than the plan exchanged:
 /// `dataset.json` knows the plan, or what lies beside the shards lies as planned.
-fn were_moved(plan: &Plan, file: &PlanFile, example: &Path) -> Result<bool> {
+fn were_moved(plan: &Plan, file: &PlanFile) -> Result<bool> {
     let dir = plan.dir();
     let root = dir.join(file.base().name());
     let summary = dataset::read(dir).ok().flatten();
@@ -140,8 +140,14 @@ fn were_moved(plan: &Plan, file: &PlanFile, example: &Path) -> Result<bool> {
     {
         return Ok(true);
     }
-    let Some(partition) = partition_of(example) else { return Ok(false) };
-    let sha256 = hex(commit::digest_file(example)?.0);
+    let mut elsewhere = None;
+    each_shard(dir, |partition, path| {
+        if file.numbers().contains(&partition) && plan.shard_path(partition) != path {
+            elsewhere.get_or_insert((partition, path));
+        }
+    })?;
+    let Some((partition, path)) = elsewhere else { return Ok(false) };
+    let sha256 = hex(commit::digest_file(&path)?.0);
     let beside = Sidecar::ALL.map(|kind| plan.sidecar_path(kind, partition, &sha256));
     Ok(beside.iter().any(|path| storage::exists(path).unwrap_or(false)))
 }

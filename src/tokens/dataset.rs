@@ -49,6 +49,12 @@ impl DatasetSummary {
         self.plan.partitions + appended
     }
 
+    /// The digests of the plans, in order.
+    pub(crate) fn plans(&self) -> Vec<String> {
+        let appended = self.appended.iter().map(|plan| plan.digest.clone());
+        std::iter::once(self.plan.digest.clone()).chain(appended).collect()
+    }
+
     /// The digest and the file of the plan with so many before it.
     pub(super) fn plan_of(&self, number: usize) -> Option<(&str, &FileSummary)> {
         match number.checked_sub(1) {

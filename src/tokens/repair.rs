@@ -54,6 +54,15 @@ pub fn with_failures(plan: &Plan) -> Result<Vec<usize>> {
     Ok(found)
 }
 
+/// Refuses what lies in the way of a repair, before it changes anything.
+///
+/// # Errors
+/// That, by its name.
+pub(crate) fn refuse_in_the_way(dir: &Path, damage: &Damage) -> Result<()> {
+    let places = damage.partitions.union(&damage.sidecars).copied().collect();
+    in_the_way::refuse(dir, &damage.plans, &places)
+}
+
 /// Brings back what takes nothing away: files beside whole shards, as far as they lie in the output, and
 /// broken plans, with `size_of` giving the present size of a uri's file. The lock that nothing else
 /// changes under.
@@ -66,8 +75,7 @@ pub(crate) fn rebuild(
     size_of: &dyn Fn(&str) -> Option<u64>,
 ) -> Result<FolderLock> {
     let lock = FolderLock::exclusive(dir)?;
-    let places = damage.partitions.union(&damage.sidecars).copied().collect();
-    in_the_way::refuse(dir, &damage.plans, &places)?;
+    refuse_in_the_way(dir, damage)?;
     for (&partition, shard) in &shards_of(dir, damage)? {
         sidecars::restore(dir, partition, shard)?;
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::files::each_shard;
+use super::foreign_shards::refuse_foreign;
 use super::identity::Identity;
 use super::plan::Plan;
 use super::untrusted;
@@ -22,6 +23,8 @@ pub(crate) fn refuse(plan: &Plan) -> Result<()> {
     if Plan::open(dir)?.files().len() > plan.files().len() {
         return Ok(());
     }
+    // Of another, larger output, all of them are.
+    refuse_foreign(plan, plan.committed()?.iter().collect())?;
     let shard = text::path(path.strip_prefix(dir).unwrap_or(&path));
     Err(Error::corrupt(
         dir.join(plan.last().next().name()),
