@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::events::{DamageReport, Event, Observer};
+use super::events::{DamageReport, Event, Observer, Pass};
 use super::model_copy;
 use super::pixels::told;
 use super::plan;
@@ -167,13 +167,13 @@ impl Repair {
             decode_time_max: pipeline::DECODE_TIME_MAX,
         };
         let lock = plan.lock_shared()?;
-        let mut kept = Kept { inner: observer, lost: None };
+        let mut kept = Kept { inner: observer, beside, lost: BTreeSet::new() };
         let summary =
             tokenize(&settings, plan, &todo, &mut [tokenizer.engine.as_mut()], &mut kept)?;
         drop(lock);
-        match kept.lost.filter(|partition| beside.contains(partition)) {
+        match kept.lost.first() {
             None => Ok(summary),
-            Some(partition) => Err(Error::mismatch(format!(
+            Some(&partition) => Err(Error::mismatch(format!(
                 "{}: a file beside it is lost and can't be made again, since its images, or what the \
                  model computes here, have changed since; it stays as it is: restore the images or that \
                  file, or remove the shard and run the same `vqtok tokenize` again to have it made of what \
@@ -256,20 +256,30 @@ fn damage(report: &VerifyReport) -> Damage {
     }
 }
 
-/// Passes everything on, and keeps the first partition that was made otherwise than the shard that is there.
+/// Passes everything on but that partitions, which are made for the files `beside` their shards alone,
+/// came out otherwise: keeps these.
 struct Kept<'a> {
     inner: &'a mut dyn Observer,
-    lost: Option<usize>,
+    beside: &'a BTreeSet<usize>,
+    lost: BTreeSet<usize>,
 }
 
 impl Observer for Kept<'_> {
     fn event(&mut self, event: &Event<'_>) {
-        if let Event::Tokenizing(pipeline::Event::Partition(receipt)) = event
-            && matches!(receipt.commit, Commit::Lost { .. })
-        {
-            self.lost.get_or_insert(receipt.partition);
+        match event {
+            Event::Tokenizing(pipeline::Event::Partition(receipt))
+                if matches!(receipt.commit, Commit::Lost { .. })
+                    && self.beside.contains(&receipt.partition) =>
+            {
+                self.lost.insert(receipt.partition);
+            }
+            Event::Tokenized(pass) => {
+                let Pass { images, mut summary } = **pass;
+                summary.lost -= self.lost.len() as u64;
+                self.inner.event(&Event::Tokenized(&Pass { images, summary }));
+            }
+            event => self.inner.event(event),
         }
-        self.inner.event(event);
     }
 
     fn interrupted(&self) -> bool {
