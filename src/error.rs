@@ -110,7 +110,8 @@ pub(crate) const ISSUES: &str = concat!(env!("CARGO_PKG_REPOSITORY"), "/issues")
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
-    /// The process's exit code: 2 fatal, 70 a bug, 75 try again, 130 interrupted.
+    /// The process's exit code: 2 fatal, 70 a bug, 75 try again, 130 interrupted; of a command that SIGTERM
+    /// stopped, 143.
     pub fn exit_code(&self) -> u8 {
         match self {
             Error::Busy(_) => 75,

@@ -6,7 +6,7 @@
 #   sbatch --array=0-7 pipelines/launch/slurm.sh IMAGES OUT MODEL [FLAGS of vqtok tokenize]
 #
 # The model must be there before (`vqtok train`): tasks that find none would all want to train it.
-# Preemption and time limits: Slurm sends SIGTERM, vqtok drops the partition in work and says 130;
+# Preemption and time limits: Slurm sends SIGTERM, vqtok drops the partition in work and says 143;
 # this script puts the task back into the queue, as it does after exit code 75 (a store that doesn't
 # answer, a folder that another job is at). What doesn't end within 10 seconds is killed, which costs
 # no more than that partition either.

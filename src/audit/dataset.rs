@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::classes::Classes;
 use super::difference::difference;
-use super::facts::{FileFacts, PartitionFacts, VerifyReport};
+use super::facts::{FileFacts, Part as PartOf, PartitionFacts, VerifyReport};
 use super::folders::Folders;
 use super::plan::PlanFacts;
 use crate::audit::code_counts::CodeCounts;
@@ -142,21 +142,23 @@ impl Dataset {
         u64::from_str_radix(shard["tokens"]["sha256"].as_str()?.get(..16)?, 16).ok()
     }
 
-    /// A partition's files against the digests recorded for them.
-    pub(super) fn compare_shard(&self, facts: &PartitionFacts) -> Option<String> {
-        let recorded = match self.shard(facts.index) {
-            Ok(shard) => shard,
-            // It was told of the part.
-            Err(_) => return None,
-        };
-        for (file, kind) in facts.files.iter().zip(["tokens", "failures", "codebook"]) {
+    /// A partition's files against the digests recorded for them: the first that isn't as recorded is a
+    /// finding.
+    pub(super) fn compare_shard(&self, facts: &PartitionFacts, report: &mut VerifyReport) {
+        // Of a part that can't be read it was told.
+        let Ok(recorded) = self.shard(facts.index) else { return };
+        for file in &facts.files {
+            let kind = file.path.split('/').next().unwrap_or_default();
             let recorded = &recorded[kind];
             if recorded["path"] != file.path.as_str() || recorded["sha256"] != file.sha256.as_str()
             {
-                return Some(format!("{}: its sha256 is not the one in {NAME}", file.path));
+                if kind == "tokens" {
+                    report.whole_shards.remove(&facts.index);
+                }
+                let problem = format!("{}: its sha256 is not the one in {NAME}", file.path);
+                return report.find(PartOf::Partition(facts.index), problem);
             }
         }
-        None
     }
 
     /// What it says of a partition.

@@ -81,6 +81,9 @@ pub struct VerifyReport {
     pub strays: Vec<String>,
     /// Files of workers that were killed or are at work.
     pub leftovers: Vec<String>,
+    /// Of the bad partitions, those whose shards are right, and that lack files beside them.
+    #[serde(skip)]
+    pub whole_shards: BTreeSet<usize>,
 }
 
 impl VerifyReport {
@@ -152,4 +155,6 @@ pub(super) struct PartitionFacts {
     pub files: Vec<FileFacts>,
     pub code_counts: CodeCounts,
     pub problems: Vec<String>,
+    /// Whether its rows were found right where a file beside the shard is lost.
+    pub shard_is_right: bool,
 }

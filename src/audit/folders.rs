@@ -148,6 +148,22 @@ pub(super) fn contradiction(dir: &Path, numbers: Range<usize>, folders: Folders)
 
 /// The partition that a file has the name of.
 fn shard_of(entry: &Entry) -> Option<usize> {
-    let index = entry.name.strip_prefix("part-")?.strip_suffix(".parquet")?.parse().ok()?;
-    (format!("part-{index:05}.parquet") == entry.name).then_some(index)
+    partition_of(&entry.name)
+}
+
+/// The partition that a path has the name of a shard of.
+pub(super) fn partition_of(path: &str) -> Option<usize> {
+    let name = path.rsplit('/').next().unwrap_or_default();
+    let index = name.strip_prefix("part-")?.strip_suffix(".parquet")?.parse().ok()?;
+    (format!("part-{index:05}.parquet") == name).then_some(index)
+}
+
+/// The files with names of shards, however they lie, in the order of their partitions.
+pub(super) fn named(dir: &Path) -> Vec<(usize, String)> {
+    let entries = entries(dir, "tokens").into_iter();
+    let named = entries.filter(|entry| !entry.is_dir);
+    let mut named: Vec<_> =
+        named.filter_map(|entry| Some((shard_of(&entry)?, entry.path))).collect();
+    named.sort();
+    named
 }

@@ -95,18 +95,18 @@ impl<'a> Looked<'a> {
             return;
         };
         for facts in &shards {
-            if let Some(problem) = dataset.compare_shard(facts) {
-                report.find(Part::Partition(facts.index), problem);
-            }
+            dataset.compare_shard(facts, report);
         }
-        let bad = shards.iter().any(|shard| !shard.problems.is_empty());
+        let bad = shards.iter().any(|shard| !shard.problems.is_empty())
+            || report.missing > 0
+            || !self.plans.are_whole();
         let plans = self.plans.digests_of(present);
         match dataset.verify_part(number, &shards, plans, &code_counts) {
             Ok(part) => {
                 report.bytes += part.bytes;
                 self.parts.push(part.value);
             }
-            // What a bad shard's part must say isn't known.
+            // What the part of a bad shard, or of a lost plan, must say isn't known.
             Err(_) if bad => self.parts.push(Value::Null),
             Err(problem) => {
                 report.find(Part::Dataset, problem);

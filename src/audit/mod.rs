@@ -27,6 +27,7 @@ mod level_size;
 mod levels;
 mod looked;
 mod nested;
+mod origin;
 pub(crate) mod parquet_file;
 mod partition;
 pub(crate) mod patterns;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::description::{TOKENS_V1, TOKENS_V2, check_columns};
 use super::facts::{FileFacts, PartitionFacts};
 use super::folders::Folders;
-use super::levels;
+use super::levels::{self, Level};
 use super::plan::PlanFacts;
 use super::row_check::{Counted, RowCheck};
 use crate::audit::code_counts::CodeCounts;
@@ -90,25 +90,54 @@ impl Check<'_> {
         let entry = |key: &str| sheet.entries.get(key).map(String::as_str).unwrap_or_default();
         let description = if entry("vqtok.schema") == V2 { TOKENS_V2 } else { TOKENS_V1 };
         check_columns(&sheet, description, &levels)?;
-        let (failures, codebook) = (failures?, codebook?);
-        for (file, key) in
-            [(&failures, "vqtok.failures_sha256"), (&codebook, "vqtok.codebook_part_sha256")]
-        {
-            if file.sha256 != entry(key) {
+        let named = ["vqtok.failures_sha256", "vqtok.codebook_part_sha256"].map(entry);
+        match self.beside([failures, codebook], named) {
+            Ok(failures) => {
+                let counted = self.rows(&sheet, levels)?.finish(&self.dir.join(failures.path))?;
+                self.compare(&counted)
+            }
+            Err(problem) => {
+                self.facts.shard_is_right = self.rows(&sheet, levels).is_ok();
+                Err(problem)
+            }
+        }
+    }
+
+    /// Takes the files beside the shard, which must be those of the digests that it names; gives the
+    /// failures.
+    fn beside(
+        &mut self,
+        files: [Result<FileFacts, String>; 2],
+        named: [&str; 2],
+    ) -> Result<FileFacts, String> {
+        let [failures, codebook] = files;
+        let files = [failures?, codebook?];
+        for (file, sha256) in files.iter().zip(named) {
+            if file.sha256 != sha256 {
                 return Err(format!("{}: its sha256 is not the one in its shard", file.path));
             }
         }
+        let [failures, codebook] = files;
         self.facts.code_counts = CodeCounts::read(&self.dir.join(&codebook.path))
             .map_err(|problem| format!("{}: {problem}", codebook.path))?;
-        let mut rows = RowCheck::new(self.facts, self.plan, &sheet, levels)?;
+        Ok(failures)
+    }
+
+    /// Goes through the rows of the shard.
+    fn rows(
+        &self,
+        sheet: &ParquetFile,
+        levels: Vec<&'static Level>,
+    ) -> Result<RowCheck<'_>, String> {
+        let told = |error: Error| error.to_string();
+        let mut rows = RowCheck::new(self.facts, self.plan, sheet, levels)?;
         let columns: Vec<String> =
             sheet.schema().fields().iter().map(|field| field.name().clone()).collect();
         let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
         for batch in sheet.batches(&columns).map_err(told)? {
             rows.batch(&batch.map_err(told)?)?;
         }
-        let counted = rows.finish(&self.dir.join(&failures.path))?;
-        self.compare(&counted)
+        Ok(rows)
     }
 
     fn sidecar(&mut self, name: &str) -> Result<FileFacts, String> {

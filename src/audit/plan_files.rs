@@ -58,6 +58,7 @@ impl PlanFiles {
         root: &ParquetFile,
     ) -> Result<(PlanFiles, Vec<u64>, Vec<FileFacts>)> {
         let broken = |reason: &str| Error::corrupt(root.path(), reason);
+        let name_of_root = plan::name(number);
         let text = root.entries.get("vqtok.files").map(String::as_str).unwrap_or_default();
         let named: Vec<Named> =
             serde_json::from_str(text).map_err(|_| broken("its list of files can't be read"))?;
@@ -69,11 +70,20 @@ impl PlanFiles {
             let name = name.ok_or_else(|| broken("its list of files is wrong"))?;
             let path = dir.join(&name);
             if !storage::exists(&path).map_err(Error::io(&path))? {
-                return Err(broken(&format!("{name} is missing")));
+                return Err(Error::corrupt(
+                    &path,
+                    format!("it is missing; {name_of_root} names it"),
+                ));
+            }
+            if storage::facts(&path).is_ok_and(|facts| facts.is_folder) {
+                return Err(Error::corrupt(&path, "it is a folder"));
             }
             let found = FileFacts::of(dir, &name)?;
             if (found.bytes, &found.sha256) != (*bytes, sha256) {
-                return Err(broken(&format!("{name} isn't the file that it names")));
+                return Err(Error::corrupt(
+                    &path,
+                    format!("it isn't the file that {name_of_root} names"),
+                ));
             }
             let behind = first.saturating_add(*partitions);
             let sheet = ParquetFile::open(&path, None)?;

@@ -6,6 +6,7 @@ use std::path::Path;
 use super::dataset::Dataset;
 use super::facts::{Part, VerifyReport};
 use super::folders::{self, Folders};
+use super::origin;
 use super::plan::{self, PlanFacts};
 use crate::error::{Error, Result};
 use crate::storage;
@@ -135,30 +136,61 @@ pub(super) fn verify(
         }
         // The one before it, unless that is bad.
         let before = plans.good.last().filter(|_| plans.good.len() == number);
-        let facts = match plan::read(dir, number, before) {
-            Ok(facts) => facts,
-            Err(Error::Io { path, source }) => return Err(Error::Io { path, source }),
-            Err(error) => {
-                report.find(part, error.to_string());
-                continue;
+        match read(dir, number, before, dataset) {
+            Ok(facts) => {
+                let files = [&facts.file].into_iter().chain(&facts.named);
+                report.bytes += files.map(|file| file.bytes).sum::<u64>();
+                let recorded = dataset.and_then(|data| data.plan_text(number, "file/sha256"));
+                if recorded.is_some_and(|recorded| recorded != facts.file.sha256) {
+                    let problem = "its sha256 is not the one in dataset.json";
+                    report.find(part, format!("{name}: {problem}"));
+                }
+                plans.good.push(facts);
             }
-        };
-        if let Some(example) = folders::contradiction(dir, facts.numbers(), facts.folders) {
-            let problem = "is of an output whose shards lie otherwise, or was made anew";
-            report.find(part, format!("{name} {problem}: {example} isn't where it has it"));
-            continue;
+            Err(Error::Io { path, source }) => return Err(Error::Io { path, source }),
+            Err(error) => report.find(part, error.to_string()),
         }
-        let files = [&facts.file].into_iter().chain(&facts.named);
-        report.bytes += files.map(|file| file.bytes).sum::<u64>();
-        if let Some(recorded) = dataset.and_then(|dataset| dataset.plan_text(number, "file/sha256"))
-            && recorded != facts.file.sha256
-        {
-            report.find(part, format!("{name}: its sha256 is not the one in dataset.json"));
-        }
-        plans.good.push(facts);
+    }
+    if let Some(shard) = plans.are_whole().then(|| origin::unplanned(dir, &plans)).flatten() {
+        let name = plan::name(plans.count);
+        let why =
+            format!("{shard} was made with this output's settings and is of no plan that is there");
+        report.find(Part::AppendedPlan(plans.count), format!("{name} is missing: {why}"));
+        plans.count += 1;
     }
     if !plans.are_whole() {
         plans.lie = folders::as_they_lie(dir);
     }
     Ok(plans)
+}
+
+/// Reads a plan that is there.
+///
+/// # Errors
+/// One that is damaged, or another output's; [`Error::Io`] where the system doesn't let us read.
+fn read(
+    dir: &Path,
+    number: usize,
+    before: Option<&PlanFacts>,
+    dataset: Option<&Dataset>,
+) -> Result<PlanFacts> {
+    let name = plan::name(number);
+    let wrong = |problem: String| Err(Error::invalid(format!("{name} {problem}")));
+    if storage::facts(&dir.join(&name)).is_ok_and(|facts| facts.is_folder) {
+        return wrong("is a folder".into());
+    }
+    let facts = plan::read(dir, number, before)?;
+    let known = |pointer: &str| dataset.and_then(|data| data.plan_text(number, pointer));
+    if let Some(example) = folders::contradiction(dir, facts.numbers(), facts.folders)
+        && !origin::were_moved(dir, &facts, known("file/sha256"))
+    {
+        let problem = "is of an output whose shards lie otherwise, or was made anew";
+        return wrong(format!("{problem}: {example} isn't where it has it"));
+    }
+    match origin::other_plan(dir, &facts, known("digest")) {
+        None => Ok(facts),
+        Some(example) => wrong(format!(
+            "is of another output than the shards, or was made anew: {example} is of another plan"
+        )),
+    }
 }

@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use super::dataset::Dataset;
 use super::folders::{self, Folders};
 use super::partition::failures_of;
-use super::{dataset, plan, plans, strays};
+use super::{dataset, origin, plan, plans, strays};
 use crate::audit::parquet_file::ParquetFile;
 use crate::error::{Error, Result};
 use crate::storage;
@@ -113,6 +113,12 @@ pub(crate) fn is_output(dir: &Path) -> bool {
         || (is_file(&dir.join(dataset::NAME)) && is_folder(&dir.join("tokens")))
 }
 
+/// A shard that shows that an output's `dataset.json` is another output's.
+pub(crate) fn foreign_summary(dir: &Path) -> Option<String> {
+    let dataset = dataset::read(dir).ok().flatten()?;
+    origin::is_foreign(dir, &dataset)
+}
+
 /// Whether a path within an output is one that its own files have.
 pub(crate) fn is_own(inner: &Path) -> bool {
     let mut parts = inner.components().map(|part| part.as_os_str().to_string_lossy());
@@ -146,6 +152,14 @@ fn of_output(dir: &Path) -> Result<Sources> {
         });
         None
     });
+    let foreign = dataset.as_ref().and_then(|dataset| origin::is_foreign(dir, dataset));
+    let dataset = dataset.filter(|_| foreign.is_none());
+    sources.notes.extend(foreign.map(|shard| {
+        format!(
+            "{} is another output's: {shard} is of another plan; `vqtok repair` makes it anew",
+            dataset::NAME
+        )
+    }));
     let outline = outline(dir, dataset.as_ref(), &mut sources.notes);
     // What `dataset.json` describes: all, unless something was appended that isn't finished.
     let described = dataset.as_ref().map_or(outline.partitions, Dataset::partitions);
@@ -163,6 +177,7 @@ fn of_output(dir: &Path) -> Result<Sources> {
         }
     }
     sources.take(expected);
+    outline.refuse_exchanged(dir, &sources)?;
     let (finished, partitions) = (complete, outline.partitions);
     if !finished {
         sources.unfinished = Some((sources.files.len(), partitions));
@@ -181,6 +196,8 @@ fn of_output(dir: &Path) -> Result<Sources> {
 #[derive(Default)]
 struct Outline {
     partitions: usize,
+    /// Plans that `dataset.json` knows.
+    recorded: usize,
     /// By plan, behind its last partition.
     digests: Vec<(usize, String)>,
     /// By plan, how the files of its partitions lie.
@@ -201,6 +218,41 @@ impl Outline {
         folders.copied().unwrap_or_default()
     }
 
+    /// Refuses a plan that isn't known by `dataset.json` and that no shard of its partitions is of, where
+    /// there are some: it was exchanged.
+    fn refuse_exchanged(&self, dir: &Path, sources: &Sources) -> Result<()> {
+        let index = |path: &Path| folders::partition_of(&path.to_string_lossy());
+        let files: Vec<usize> = sources.files.iter().filter_map(|path| index(path)).collect();
+        let mut start = 0;
+        for (number, (end, digest)) in self.digests.iter().enumerate() {
+            let numbers = start..*end;
+            start = *end;
+            let known = number < self.recorded || digest.is_empty() || numbers.is_empty();
+            if known || files.iter().any(|index| numbers.contains(index)) {
+                continue;
+            }
+            let ours = |path: &&Path| index(path).is_some_and(|index| numbers.contains(&index));
+            let foreign = sources.foreign.iter().map(|foreign| &*foreign.path).find(ours);
+            let problem = match foreign {
+                Some(path) => format!("it isn't the plan that {} is of", text::path(path)),
+                None => match folders::contradiction(dir, numbers, self.folders_of(*end - 1)) {
+                    Some(name) => {
+                        format!("by it shards lie otherwise than {} does", text::path(name))
+                    }
+                    None => continue,
+                },
+            };
+            return Err(Error::corrupt(
+                dir.join(plan::name(number)),
+                format!(
+                    "{problem}: it was made anew or is another output's; `vqtok repair` rebuilds it, or \
+                     restore it"
+                ),
+            ));
+        }
+        Ok(())
+    }
+
     /// None where it isn't known.
     fn digest_of(&self, index: usize) -> Option<&str> {
         let plan = self.digests.iter().find(|(end, _)| index < *end);
@@ -210,8 +262,8 @@ impl Outline {
 
 /// As `dataset.json` says, and of the plans that it doesn't name as they say.
 fn outline(dir: &Path, dataset: Option<&Dataset>, notes: &mut Vec<String>) -> Outline {
-    let mut outline = Outline::default();
     let named = dataset.map_or(0, Dataset::plans);
+    let mut outline = Outline { recorded: named, ..Outline::default() };
     for number in 0..named {
         let digest = dataset.and_then(|dataset| dataset.plan_text(number, "digest"));
         let folders = dataset.map_or_else(Folders::default, |dataset| dataset.folders_of(number));

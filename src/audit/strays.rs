@@ -37,6 +37,8 @@ pub(super) struct Known<'a> {
     pub plans: usize,
     /// Of each partition that was looked at, the start of its shard's sha256.
     pub shards: BTreeMap<usize, u64>,
+    /// Shards that lie in other places than their own, which was told.
+    pub displaced: BTreeSet<String>,
     /// Files in [`MORE_FOLDERS`].
     pub files: BTreeSet<String>,
     /// Plans that are missing or damaged: which files of `plan/` are theirs can't be told.
@@ -61,6 +63,12 @@ impl Known<'_> {
         let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
         let numbers = part.and_then(|part| part.split_once('-'));
         self.lost_dataset && numbers.is_some_and(|(part, of)| digits(part) && digits(of))
+    }
+
+    /// Whether a file of `plan/` has the name of one that a further plan would have.
+    fn is_of_a_later_plan(&self, name: &str) -> bool {
+        let number = name.split('-').next().and_then(|number| number.parse().ok());
+        number.is_some_and(|number| number >= self.plans && plans::is_of(name, number))
     }
 
     /// Whether a path is that of a sidecar of a shard that was looked at.
@@ -93,6 +101,7 @@ pub(super) fn find(dir: &Path, known: &Known<'_>) -> Strays {
         for Entry { path, name, is_dir } in entries(dir, folder) {
             match sidecar_of(&name).filter(|_| folder != "tokens" && !is_dir) {
                 _ if folder == "tokens" && is_shard(&path, &name, is_dir, known) => {}
+                _ if known.displaced.contains(&path) => {}
                 Some(partition) if known.is_sidecar(&path, folder, partition) => {}
                 Some(partition) if known.bad.contains(&partition) => {}
                 // Its worker is at work, was beaten, or died before the shard was there.
@@ -103,7 +112,9 @@ pub(super) fn find(dir: &Path, known: &Known<'_>) -> Strays {
     }
     for folder in MORE_FOLDERS {
         for Entry { path, name, is_dir } in list(dir, folder) {
-            match is_dir || known.finished {
+            // One whose plan isn't there yet, and may come.
+            let waits = folder == "plan" && !is_dir && known.is_of_a_later_plan(&name);
+            match (is_dir || known.finished) && !waits {
                 _ if known.files.contains(&path) => {}
                 _ if !is_dir && known.may_be_named(folder, &name) => {}
                 // Who finishes the output takes it, or removes it.
@@ -141,6 +152,7 @@ pub(crate) fn of_finished(dir: &Path) -> Option<Vec<String>> {
         lie: &folders_of,
         plans,
         shards: starts.collect(),
+        displaced: BTreeSet::new(),
         files: named.chain(dataset.named()).collect(),
         lost_plans: BTreeSet::new(),
         lost_dataset: false,

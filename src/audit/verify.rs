@@ -6,12 +6,14 @@
 //! right; that sidecars and `codebook.parquet` follow from the shards and `dataset.json` from all
 //! of them; and every file's sha256. So one flipped bit in any file is found.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::dataset::{self, Dataset, Unread};
 use super::facts::{FileFacts, Part, PartitionFacts, VerifyReport};
 use super::folders;
 use super::looked::Looked;
+use super::origin;
 use super::plan::PlanFacts;
 use super::plans::{self, Plans};
 use super::strays::{self, Known};
@@ -47,7 +49,7 @@ fn verify_now(dir: &Path) -> Result<VerifyReport> {
         false => folders::highest(dir).map_or(0, |highest| highest + 1).max(plans.partitions()),
     };
     report.partitions = partitions as u64;
-    let present = present(dir, partitions, &plans, described, &mut report);
+    let (present, displaced) = present(dir, partitions, &plans, described, &mut report);
     let mut looked = Looked::new(dir, &plans, dataset.as_ref(), described);
     looked.all(&present, &mut report);
     looked.sums.told(&mut report);
@@ -65,6 +67,7 @@ fn verify_now(dir: &Path) -> Result<VerifyReport> {
         plans: plans.count,
         files: named.chain(parts).collect(),
         shards: std::mem::take(&mut looked.starts),
+        displaced,
         bad: report.bad_partitions(),
         lost_plans: report.findings.iter().filter_map(|finding| finding.part.plan()).collect(),
         lost_dataset: report.finished && dataset.is_none(),
@@ -85,7 +88,11 @@ fn read_dataset(dir: &Path, report: &mut VerifyReport) -> Result<Option<Dataset>
     match dataset::read(dir) {
         Ok(dataset) => {
             report.finished = dataset.is_some();
-            Ok(dataset)
+            let shard = dataset.as_ref().and_then(|dataset| origin::is_foreign(dir, dataset));
+            let Some(shard) = shard else { return Ok(dataset) };
+            let problem = format!("dataset.json is another output's: {shard} is of another plan");
+            report.find(Part::Dataset, problem);
+            Ok(None)
         }
         Err(Unread::Later(problem)) => Err(Error::corrupt(dir.join(dataset::NAME), problem)),
         Err(Unread::Damaged(problem)) => {
@@ -97,24 +104,35 @@ fn read_dataset(dir: &Path, report: &mut VerifyReport) -> Result<Option<Dataset>
 }
 
 /// The partitions that are there; the others are counted as missing. Those of a finished output, and
-/// the first `described` of one, must be there.
+/// the first `described` of one, must be there. And the shards of the others that lie elsewhere.
 fn present(
     dir: &Path,
     partitions: usize,
     plans: &Plans,
     described: usize,
     report: &mut VerifyReport,
-) -> Vec<usize> {
-    let shards = folders::shards(dir, |index| plans.folders_of(index));
+) -> (Vec<usize>, BTreeSet<String>) {
+    let lie = |index| plans.folders_of(index);
+    let shards = folders::shards(dir, lie);
+    let mut elsewhere = match shards.len() < partitions {
+        true => origin::elsewhere(dir, plans, |index| !shards.contains(&index), lie),
+        false => BTreeMap::new(),
+    };
+    let mut displaced = BTreeSet::new();
     let present = (0..partitions).filter(|&index| {
         let there = shards.contains(&index);
         report.missing += u64::from(!there);
-        if !there && (report.finished || index < described) {
+        if let Some(path) = elsewhere.remove(&index) {
+            let place = lie(index).shard(index);
+            let problem = format!("{path} is the shard that belongs at {place}: move it there");
+            report.find(Part::Partition(index), problem);
+            displaced.insert(path);
+        } else if !there && (report.finished || index < described) {
             report.find(Part::Partition(index), format!("partition {index} is missing"));
         }
         there
     });
-    present.collect()
+    (present.collect(), displaced)
 }
 
 /// Sums over partitions.
@@ -137,6 +155,9 @@ impl Sums {
     ) -> &'a CodeCounts {
         for problem in &facts.problems {
             report.find(Part::Partition(facts.index), problem.clone());
+        }
+        if facts.shard_is_right {
+            report.whole_shards.insert(facts.index);
         }
         self.planned += facts.planned;
         self.written += facts.written;
@@ -173,6 +194,10 @@ fn verify_codebook(
         }
         return Ok(());
     }
+    if storage::facts(&dir.join(name)).is_ok_and(|facts| facts.is_folder) {
+        report.find(Part::Codebook, format!("{name} is a folder"));
+        return Ok(());
+    }
     let file = FileFacts::of(dir, name)?;
     report.bytes += file.bytes;
     let recorded = dataset.and_then(|d| d.text("/codebook/file/sha256"));
@@ -205,9 +230,7 @@ fn verify_dataset(
     let described = dataset.partitions();
     let shards = &shards[..shards.partition_point(|facts| facts.index < described)];
     for facts in shards {
-        if let Some(problem) = dataset.compare_shard(facts) {
-            report.find(Part::Partition(facts.index), problem);
-        }
+        dataset.compare_shard(facts, report);
     }
     let plans = plans.good.get(..dataset.plans()).and_then(<[PlanFacts]>::split_first);
     let Some(plans) = plans.filter(|_| report.findings.is_empty()) else { return Ok(()) };

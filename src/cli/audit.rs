@@ -1,12 +1,13 @@
 //! Owns `vqtok audit`: what is in an output.
 
 use super::audit_sample;
-use super::common::{CheckpointFlags, stop_flag};
+use super::common::CheckpointFlags;
 use super::flags::remark;
 use super::onnx::{OnnxFlags, RuntimeFlags};
 use super::outcome::Finished;
 use super::printer::ProgressPrinter;
 use super::progress::Reporter;
+use super::signals::stop_flag;
 use crate::engine::{DeviceChoice, Precision};
 use crate::error::{Error, Result};
 use crate::findings::codes::{ON_PAGE, PICTURES_MAX};

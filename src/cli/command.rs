@@ -10,6 +10,7 @@ use super::{
 };
 use crate::error::Result;
 use crate::util::compute_pool;
+use crate::util::scale::Scale;
 
 #[derive(Parser)]
 #[command(
@@ -20,7 +21,8 @@ use crate::util::compute_pool;
                   grids and codebook statistics to Parquet shards; where there is no tokenizer \
                   yet, it trains one.",
     after_help = "Exit codes: 0 clean, 1 finished with failures, 2 fatal, 70 internal error, \
-                  75 try again later, 130 interrupted.",
+                  75 try again later, 130 and 143 stopped by \
+                  SIGINT and SIGTERM.",
     max_term_width = 80
 )]
 pub(super) struct Cli {
@@ -151,6 +153,7 @@ impl Command {
     }
 
     pub(super) fn run(self, reporter: &Reporter) -> Result<Finished> {
+        Scale::check_environment()?;
         if !self.has_threads() {
             compute_pool::check_environment()?;
         }

@@ -1,4 +1,4 @@
-//! Owns the flags that several commands share, and their signals.
+//! Owns the flags that several commands share.
 
 use super::flags;
 use crate::data::resize::rules::ResizeRule;
@@ -7,8 +7,6 @@ use crate::engine::{DeviceChoice, Precision};
 use crate::error::{Error, Result};
 use crate::job::{PixelSettings, TokenizerOptions, set_threads};
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 /// Flags of every command that works.
 #[derive(Debug, Clone, clap::Args)]
@@ -184,16 +182,4 @@ fn size_of(text: &str) -> std::result::Result<u32, String> {
         Ok(size) => Ok(size),
         Err(error) => Err(format!("{error}")),
     }
-}
-
-/// A flag that SIGINT and SIGTERM raise; the second signal ends the process at once, which the
-/// commit protocol survives.
-pub(super) fn stop_flag() -> Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        let exit = signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop));
-        let raise = signal_hook::flag::register(signal, Arc::clone(&stop));
-        exit.and(raise).map_err(Error::io("signal handler"))?;
-    }
-    Ok(stop)
 }

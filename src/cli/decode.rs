@@ -1,10 +1,11 @@
 //! Owns `vqtok decode`.
 
-use super::common::{CheckpointFlags, Common, PixelFlags, stop_flag};
+use super::common::{CheckpointFlags, Common, PixelFlags};
 use super::onnx::{OnnxFlags, RuntimeFlags};
 use super::outcome::Finished;
 use super::printer::ProgressPrinter;
 use super::progress::Reporter;
+use super::signals::stop_flag;
 use crate::error::Result;
 use crate::job::{Decode, DecodeSummary};
 use crate::util::numbers::counted;

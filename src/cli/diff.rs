@@ -1,9 +1,9 @@
 //! Owns `vqtok diff`: how two outputs differ.
 
-use super::common::stop_flag;
 use super::outcome::Finished;
 use super::printer::ProgressPrinter;
 use super::progress::Reporter;
+use super::signals::stop_flag;
 use crate::error::{Error, Result};
 use crate::findings::Difference;
 use crate::findings::diff::{Images, LevelDifference, MendedImage, Place, Sharing};

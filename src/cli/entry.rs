@@ -5,14 +5,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
 use clap::FromArgMatches;
-use serde_json::json;
 
 use super::command::{Cli, command};
 use super::console;
-use super::outcome::{Finished, end, fail, internal_error};
+use super::outcome::{Finished, end, internal_error};
 use super::progress::Reporter;
+use super::signals::stopped;
 use crate::error::Error;
-use crate::util::{error_text, panics, text};
+use crate::util::{error_text, panics};
 
 /// All commands with their flags, for tests that go through them.
 pub fn command_line() -> clap::Command {
@@ -39,10 +39,7 @@ pub fn main() -> ExitCode {
     match (panics::take_bug(), done) {
         (Some(bug), _) => internal_error(&reporter, &bug),
         (None, Err(payload)) => internal_error(&reporter, &panics::bug_of(payload.as_ref())),
-        (None, Ok(Err(Error::Interrupted))) => {
-            let text = format!("interrupted; go on with: {again}");
-            fail(&reporter, &text::printable(&text), Error::Interrupted.exit_code(), json!({}))
-        }
+        (None, Ok(Err(Error::Interrupted))) => stopped(&reporter, &again),
         (None, Ok(done)) => end(&reporter, done),
     }
 }

@@ -1,12 +1,13 @@
 //! Owns `vqtok evaluate`: tokenizers judged on whole data sets, side by side.
 
-use super::common::{CheckpointFlags, MachineFlags, PixelFlags, stop_flag};
+use super::common::{CheckpointFlags, MachineFlags, PixelFlags};
 use super::flags::remark;
 use super::inputs::InputFlags;
 use super::onnx::{OnnxFlags, RuntimeFlags};
 use super::outcome::Finished;
 use super::printer::ProgressPrinter;
 use super::progress::Reporter;
+use super::signals::stop_flag;
 use crate::data::source::labels::LabelLevel;
 use crate::error::{Error, Result};
 use crate::evaluate::figures::{EvaluationReport, GroupFigures, ModelFigures};

@@ -5,11 +5,11 @@ use std::time::Instant;
 
 use serde_json::json;
 
-use super::common::stop_flag;
 use super::decode::grid_of;
 use super::outcome::Finished;
 use super::printer::ProgressPrinter;
 use super::progress::Reporter;
+use super::signals::stop_flag;
 use crate::error::Result;
 use crate::export::{ExportSummary, Fields, Header, LevelChoice, RowOrder, Splits, Target};
 use crate::job::{Export, set_threads};

@@ -42,8 +42,17 @@ pub(super) fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     if let Some(share) = share {
         let (folded, folders) = fold_share(&args.dir, |folder| share.has(folder))?;
         let dir = text::path(&args.dir);
-        let text =
-            format!("{dir}: {} of {} folded", numbers::count(folded), counted(folders, "folder"));
+        let text = match folders {
+            0 => format!(
+                "{dir}: no folder of this share: shards of a small output lie in one, which `vqtok \
+                 finalize` without a share sums up at its end"
+            ),
+            _ => format!(
+                "{dir}: {} of {} folded",
+                numbers::count(folded),
+                counted(folders, "folder")
+            ),
+        };
         let fields = json!({"dir": text::lossy(&args.dir), "folded": folded, "folders": folders});
         reporter.result("folded", &text, fields);
         return Ok(Finished::Clean);

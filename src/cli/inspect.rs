@@ -13,7 +13,7 @@ use crate::job::places::holds_model;
 use crate::job::refuse_unfinished;
 use crate::storage;
 use crate::tokens::files::DATASET_FILE;
-use crate::tokens::{Plan, finalize, plan};
+use crate::tokens::{Plan, finalize, must_lie_as_planned, plan};
 use crate::util::numbers::counted;
 use crate::util::{numbers, text};
 use serde_json::json;
@@ -97,6 +97,7 @@ fn without_plan(dir: &Path, reporter: &Reporter) -> Result<Finished> {
 /// How far an output is; how many partitions are there.
 fn unfinished(dir: &Path, reporter: &Reporter) -> Result<usize> {
     let plan = Plan::open(dir)?;
+    must_lie_as_planned(&plan)?;
     let done = plan.committed()?.iter().count();
     let text = format!(
         "{}: unfinished, {} of {} there, {} planned; run the same `vqtok tokenize` again",

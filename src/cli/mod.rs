@@ -30,6 +30,7 @@ mod recipe;
 mod reconstruct;
 mod repair;
 mod report;
+mod signals;
 mod tokenize;
 mod train;
 mod verify;

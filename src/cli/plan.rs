@@ -1,10 +1,10 @@
 //! Owns `vqtok plan`: what tokenizing would plan, or what has changed since.
 
-use super::common::stop_flag;
 use super::flags;
 use super::inputs::{FactFlags, InputFlags};
 use super::outcome::Finished;
 use super::printer::{ProgressPrinter, skipped_fields, unplanned_in_words};
+use super::signals::stop_flag;
 use crate::cli::progress::Reporter;
 use crate::data::Buckets;
 use crate::error::Result;

@@ -1,10 +1,11 @@
 //! Owns `vqtok quickstart`: the whole tour without a file of the user's.
 
-use super::common::{CheckpointFlags, Common, PixelFlags, stop_flag};
+use super::common::{CheckpointFlags, Common, PixelFlags};
 use super::outcome::Finished;
 use super::printer::ProgressPrinter;
 use super::progress::Reporter;
 use super::reconstruct;
+use super::signals::stop_flag;
 use crate::data::synthetic;
 use crate::error::Result;
 use crate::job::{Reconstruct, Tokenize, Train};

@@ -1,10 +1,11 @@
 //! Owns `vqtok recipe list|show|suggest`. Must not know: what recipes are for.
 
-use super::common::{PixelFlags, stop_flag};
+use super::common::PixelFlags;
 use super::inputs::InputFlags;
 use super::outcome::Finished;
 use super::printer::ProgressPrinter;
 use super::quantities::time_of;
+use super::signals::stop_flag;
 use crate::cli::progress::Reporter;
 use crate::config::{RECIPES, Recipe};
 use crate::error::Result;

@@ -1,16 +1,18 @@
 //! Owns `vqtok repair`.
 
-use super::common::{CheckpointFlags, Common, PixelFlags, stop_flag};
+use super::common::{CheckpointFlags, Common, PixelFlags};
 use super::onnx::{OnnxFlags, RuntimeFlags};
 use super::outcome::Finished;
 use super::printer::ProgressPrinter;
 use super::progress::Reporter;
+use super::signals::{end_in_time, stop_flag};
 use crate::error::{Error, Result};
 use crate::job::Repair;
 use crate::util::numbers::counted;
 use serde_json::json;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// Flags of `vqtok repair`.
 #[derive(Debug, clap::Args)]
@@ -48,7 +50,9 @@ pub(super) fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     if let Some(Folders { old, new }) = &args.moved {
         job = job.moved(old, new);
     }
-    let mut printer = ProgressPrinter::new(reporter, stop_flag()?);
+    let stop = stop_flag()?;
+    end_in_time(Arc::clone(&stop), *reporter)?;
+    let mut printer = ProgressPrinter::new(reporter, stop);
     let summary = job.run(&mut printer)?;
     printer.output(&args.dir, &summary.tokenized);
     let strays = &summary.strays;

@@ -1,11 +1,12 @@
 //! Owns `vqtok tokenize`.
 
-use super::common::{CheckpointFlags, Common, PixelFlags, stop_flag};
+use super::common::{CheckpointFlags, Common, PixelFlags};
 use super::inputs::{FactFlags, InputFlags};
 use super::onnx::{OnnxFlags, RuntimeFlags};
 use super::outcome::Finished;
 use super::printer::ProgressPrinter;
 use super::progress::Reporter;
+use super::signals::{end_in_time, stop_flag};
 use crate::data::source::labels::LabelLevel;
 use crate::data::{Buckets, Views};
 use crate::error::Result;
@@ -17,6 +18,7 @@ use crate::util::numbers;
 use crate::util::numbers::counted;
 use serde_json::json;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Flags of `vqtok tokenize`.
 #[derive(Debug, clap::Args)]
@@ -122,7 +124,8 @@ pub(super) fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
         None => args.partition.unwrap_or(Share::ALL),
     };
     job = job.share(share);
-    let mut printer = ProgressPrinter::new(reporter, stop_flag()?);
+    let stop = stop_flag()?;
+    let mut printer = ProgressPrinter::new(reporter, Arc::clone(&stop));
     let mut training = Train::of(inputs, args.model.clone()).pixels((&args.pixels).into());
     if let Some(recipe) = args.recipe {
         training = training.recipe(recipe);
@@ -131,6 +134,8 @@ pub(super) fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
         job.require_model(&args.model)?;
     }
     job.ensure_model(&training, &options, &mut printer)?;
+    // A training saves itself when it is stopped, which may take longer.
+    end_in_time(stop, *reporter)?;
     let mut tokenizer = options.open(&args.model)?;
     if args.list_only {
         listed(job.list_share(&mut tokenizer, share)?, reporter);

@@ -1,11 +1,12 @@
 //! Owns `vqtok train`.
 
-use super::common::{Common, PixelFlags, stop_flag};
+use super::common::{Common, PixelFlags};
 use super::inputs::InputFlags;
 use super::outcome::Finished;
 use super::printer::ProgressPrinter;
 use super::progress::Reporter;
 use super::quantities::{bytes_of, time_of};
+use super::signals::stop_flag;
 use crate::error::Result;
 use crate::job::{InitFrom, Train};
 use std::path::PathBuf;

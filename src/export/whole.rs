@@ -7,10 +7,10 @@ use std::path::Path;
 use rayon::prelude::*;
 use serde_json::Value;
 
-use crate::audit::TokenFile;
+use crate::audit::{TokenFile, sources};
 use crate::error::{Error, Result};
 use crate::storage;
-use crate::tokens::commit;
+use crate::tokens::{commit, dataset};
 use crate::util::hex::{hex, sha256_hex};
 
 /// Bytes of `dataset.json` at most.
@@ -44,19 +44,21 @@ impl Whole {
     /// That of the output `dir`.
     ///
     /// # Errors
-    /// One that can't be read.
+    /// One that can't be read, is damaged, or another output's.
     pub(super) fn read(dir: &Path) -> Result<Whole> {
         let path = dir.join("dataset.json");
-        if !storage::exists(&path).map_err(Error::io(&path))? {
+        // One that was damaged would give other names to classes.
+        if dataset::read(dir)?.is_none() {
             return Ok(Whole::default());
+        }
+        if let Some(shard) = sources::foreign_summary(dir) {
+            let reason = format!("it is another output's: {shard} is of another plan");
+            return Err(Error::damaged(&path, reason));
         }
         let bytes = storage::read(&path, DATASET_BYTES_MAX).map_err(Error::io(&path))?;
         let json: Value = serde_json::from_slice(&bytes)
-            .map_err(|error| Error::corrupt(&path, format!("no JSON: {error}")))?;
+            .map_err(|error| Error::damaged(&path, format!("no JSON: {error}")))?;
         let text = |value: &Value| value.as_str().map(str::to_string);
-        if !matches!(json["schema"].as_str(), Some("dataset.v1" | "dataset.v2" | "dataset.v3")) {
-            return Err(Error::corrupt(&path, "it is of a later version of vqtok; use that one"));
-        }
         let list = |name: &str| json[name].as_array().cloned().unwrap_or_default();
         let classes = list("classes").iter().filter_map(text).collect();
         let shard = |shard: &Value| {

@@ -16,7 +16,9 @@ use crate::error::{Error, Result};
 use crate::pipeline::{image_of, row_of};
 use crate::storage;
 use crate::tokens::changes::{Changes, Group};
-use crate::tokens::{ChangedContainers, Held, Identity, PLAN_FILE, Plan, PlanRow, contents};
+use crate::tokens::{
+    ChangedContainers, Held, Identity, PLAN_FILE, Plan, PlanRow, contents, refuse_foreign,
+};
 use crate::util::settings::{APPEND, HIDDEN, OUT};
 use crate::util::text;
 use std::cell::RefCell;
@@ -92,6 +94,8 @@ impl Planning<'_> {
             Held::Same(plan) => return Ok(of_one(plan, unseen)),
             Held::Other(plan, first) => (plan, first),
         };
+        // A plan of another output says nothing of what has changed.
+        refuse_foreign(&plan, plan.committed()?.iter().collect())?;
         // Earlier versions took what vqtok had written; their outputs are continued as they were
         // begun.
         let own = Take { own: true, ..inputs.take() };

@@ -1,8 +1,9 @@
 //! Owns repairing outputs: from what the auditor finds to an output that is whole again.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::events::{DamageReport, Event, Observer};
+use super::events::{DamageReport, Event, Observer, Pass};
 use super::model_copy;
 use super::pixels::told;
 use super::plan;
@@ -21,7 +22,7 @@ use crate::pipeline::{self, OnError, Sizes};
 use crate::storage;
 use crate::tokens::identity::difference_in_words;
 use crate::tokens::repair::{self, Damage};
-use crate::tokens::{CommitMode, Identity, Moved, Plan};
+use crate::tokens::{Commit, CommitMode, Identity, Moved, Plan, displaced};
 use crate::util::settings::{MODEL, MOVED};
 use crate::util::text;
 
@@ -97,39 +98,62 @@ impl Repair {
 
     fn run_now(&self, observer: &mut dyn Observer) -> Result<RepairSummary> {
         let report = verify(&self.dir)?;
-        let bad = damage(&report);
-        let damage =
-            DamageReport { dir: self.dir.clone(), report, partitions: bad.partitions.len() };
+        let mut bad = damage(&report);
+        let partitions = bad.partitions.len() + bad.sidecars.len();
+        let damage = DamageReport { dir: self.dir.clone(), report, partitions };
         observer.event(&Event::Damage(&damage));
-        let work = damage.report.missing > 0 || !bad.partitions.is_empty();
+        repair::refuse_in_the_way(&self.dir, &bad)?;
+        if bad.plans.is_empty() {
+            let plan = Plan::open(&self.dir)?;
+            let there = plan.committed()?;
+            displaced::refuse(&plan, |partition| there.has(partition))?;
+        }
+        let beside = repair::to_make_beside(&self.dir, &bad)?;
+        let work = damage.report.missing > 0 || !bad.partitions.is_empty() || !beside.is_empty();
         // Before anything is removed: another model, or none, must not cost what could still be read.
         let moved = self.moved.as_ref().map_or_else(|| Ok(Moved::default()), rule)?;
         let maker = if work { Some(self.maker(&bad)?) } else { None };
-        if work && bad.plans.is_empty() {
-            find_images(&Plan::open(&self.dir)?.with_moved(moved.clone()), &bad)?;
-        }
         let before = Recorded::before(&self.dir);
-        repair::clear(&self.dir, &bad, &|uri| file::size(&moved.place_of(0, uri)))?;
+        let size_of = |uri: &str| file::size(&moved.place_of(0, uri));
+        if !bad.plans.is_empty() {
+            repair::rebuild(&self.dir, &bad, &size_of)?;
+            bad.plans.clear();
+            // What was summed up over other plans goes with them.
+            bad.aggregates |= !before.is_of(&Plan::open(&self.dir)?);
+        }
+        if work {
+            let again = bad.partitions.union(&beside).copied().collect();
+            find_images(&Plan::open(&self.dir)?.with_moved(moved.clone()), &again)?;
+        }
+        repair::clear(&self.dir, &bad, &size_of)?;
         let plan = Plan::open(&self.dir)?.with_moved(moved);
         let done = match maker {
-            Some((tokenizer, preparation)) => self.make(&plan, tokenizer, preparation, observer)?,
+            Some(maker) => self.make(&plan, maker, &beside, observer)?,
             None => pipeline::Summary::default(),
         };
         let none = pipeline::Summary::default();
+        // What another output's `dataset.json` had was never this one's.
+        let before = if before.is_of(&plan) { before } else { Recorded::default() };
         let tokenized = TokenizeSummary::of(&self.dir, done, none, 0)?.compared(&self.dir, &before);
         let strays = strays_now(&self.dir, &damage.report.strays);
         Ok(RepairSummary { damage, tokenized, strays })
     }
 
-    /// Makes the partitions that aren't there.
+    /// Makes the partitions that aren't there, and again those that lack files `beside` their shards,
+    /// which stay as they are.
+    ///
+    /// # Errors
+    /// Files beside a shard that don't come back, since another one was made.
     fn make(
         &self,
         plan: &Plan,
-        mut tokenizer: Tokenizer,
-        preparation: Preparation,
+        (mut tokenizer, preparation): (Tokenizer, Preparation),
+        beside: &BTreeSet<usize>,
         observer: &mut dyn Observer,
     ) -> Result<pipeline::Summary> {
-        let todo: Vec<usize> = plan.committed()?.missing().collect();
+        let mut todo: Vec<usize> =
+            plan.committed()?.missing().chain(beside.iter().copied()).collect();
+        todo.sort_unstable();
         if todo.is_empty() {
             return Ok(pipeline::Summary::default());
         }
@@ -142,8 +166,21 @@ impl Repair {
             sizes: Sizes::Planned,
             decode_time_max: pipeline::DECODE_TIME_MAX,
         };
-        let _lock = plan.lock_shared()?;
-        tokenize(&settings, plan, &todo, &mut [tokenizer.engine.as_mut()], observer)
+        let lock = plan.lock_shared()?;
+        let mut kept = Kept { inner: observer, beside, lost: BTreeSet::new() };
+        let summary =
+            tokenize(&settings, plan, &todo, &mut [tokenizer.engine.as_mut()], &mut kept)?;
+        drop(lock);
+        match kept.lost.first() {
+            None => Ok(summary),
+            Some(&partition) => Err(Error::mismatch(format!(
+                "{}: a file beside it is lost and can't be made again, since its images, or what the \
+                 model computes here, have changed since; it stays as it is: restore the images or that \
+                 file, or remove the shard and run the same `vqtok tokenize` again to have it made of what \
+                 is there now",
+                text::path(plan.shard_path(partition))
+            ))),
+        }
     }
 
     /// The tokenizer that makes shards again and the preparation for it, found to be those that made
@@ -185,10 +222,10 @@ fn rule((old, new): &(PathBuf, PathBuf)) -> Result<Moved> {
 
 /// Refuses to make shards again whose images are nowhere: all of them would become failures. Of a
 /// few images of each shard one must be there.
-fn find_images(plan: &Plan, damage: &Damage) -> Result<()> {
+fn find_images(plan: &Plan, again: &BTreeSet<usize>) -> Result<()> {
     const IMAGES: usize = 16;
     let there = plan.committed()?;
-    let bad = |p: &usize| damage.partitions.contains(p) || !there.has(*p);
+    let bad = |p: &usize| again.contains(p) || !there.has(*p);
     for partition in (0..plan.partitions()).filter(bad) {
         let rows = plan.partition(partition)?;
         let some = rows.iter().step_by(rows.len().div_ceil(IMAGES).max(1));
@@ -202,15 +239,51 @@ fn find_images(plan: &Plan, damage: &Damage) -> Result<()> {
             )));
         }
     }
-    if !plan.moved().is_empty() { plan::check_contents(plan, &damage.partitions) } else { Ok(()) }
+    if !plan.moved().is_empty() { plan::check_contents(plan, again) } else { Ok(()) }
 }
 
 fn damage(report: &VerifyReport) -> Damage {
     let any = |part: Part| report.findings.iter().any(|finding| finding.part == part);
+    let (sidecars, partitions) = report
+        .bad_partitions()
+        .into_iter()
+        .partition(|partition| report.whole_shards.contains(partition));
     Damage {
         plans: report.findings.iter().filter_map(|finding| finding.part.plan()).collect(),
         aggregates: any(Part::Codebook) || any(Part::Dataset),
-        partitions: report.bad_partitions(),
+        partitions,
+        sidecars,
+    }
+}
+
+/// Passes everything on but that partitions, which are made for the files `beside` their shards alone,
+/// came out otherwise: keeps these.
+struct Kept<'a> {
+    inner: &'a mut dyn Observer,
+    beside: &'a BTreeSet<usize>,
+    lost: BTreeSet<usize>,
+}
+
+impl Observer for Kept<'_> {
+    fn event(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Tokenizing(pipeline::Event::Partition(receipt))
+                if matches!(receipt.commit, Commit::Lost { .. })
+                    && self.beside.contains(&receipt.partition) =>
+            {
+                self.lost.insert(receipt.partition);
+            }
+            Event::Tokenized(pass) => {
+                let Pass { images, mut summary } = **pass;
+                summary.lost -= self.lost.len() as u64;
+                self.inner.event(&Event::Tokenized(&Pass { images, summary }));
+            }
+            event => self.inner.event(event),
+        }
+    }
+
+    fn interrupted(&self) -> bool {
+        self.inner.interrupted()
     }
 }
 

@@ -84,10 +84,18 @@ impl RankFrom {
             })
         };
         let workers = |name: &str| match ranks {
+            Some(0) => Err(Error::setting(RANKS, "is at least 1, not 0")),
             Some(ranks) => Ok(ranks),
-            None => optional(name)?.ok_or_else(|| {
-                Error::setting(RANK_FROM, format!(": {name} is not set; pass {RANKS} N"))
-            }),
+            None => match optional(name)? {
+                None => {
+                    Err(Error::setting(RANK_FROM, format!(": {name} is not set; pass {RANKS} N")))
+                }
+                Some(0) => Err(Error::setting(
+                    RANK_FROM,
+                    format!(": {name} is 0, where the number of workers is at least 1"),
+                )),
+                Some(workers) => Ok(workers),
+            },
         };
         let (rank, of) = match self {
             RankFrom::Slurm => {
@@ -152,5 +160,10 @@ mod tests {
         assert!(RankFrom::Torch.share_in(None, beyond).is_err());
         let message = RankFrom::Torch.share_in(None, env(&[])).unwrap_err().to_string();
         assert!(message.contains("RANK is not set"), "{message}");
+        let none = || env(&[("RANK", "0"), ("WORLD_SIZE", "0")]);
+        let message = RankFrom::Torch.share_in(None, none()).unwrap_err().to_string();
+        assert!(message.contains("WORLD_SIZE is 0, where the number of workers"), "{message}");
+        let message = RankFrom::Torch.share_in(Some(0), none()).unwrap_err().to_string();
+        assert_eq!(message, "ranks is at least 1, not 0");
     }
 }

@@ -22,7 +22,10 @@ use crate::error::{Error, Result};
 use crate::pipeline::{self, OnError, Sizes};
 use crate::storage;
 use crate::tokens::files::DATASET_FILE;
-use crate::tokens::{CommitMode, Identity, Plan, finalize, refuse_foreign, repair};
+use crate::tokens::{
+    CommitMode, Identity, Plan, displaced, finalize, refuse_foreign, repair, unplanned,
+};
+use crate::util::scale::Scale;
 use crate::util::settings::{BATCH_SIZE, OUT, SHARD_ROWS};
 
 /// Rows a shard at most.
@@ -188,6 +191,7 @@ impl Tokenize {
             ));
         }
         check_batch_size(self.batch_size)?;
+        Scale::check_environment()?;
         self.views.map_or(Ok(()), Views::check)?;
         pixels::check_views(self.buckets.as_ref(), self.views)?;
         places::refuse_empty(OUT, &self.out)?;
@@ -297,8 +301,9 @@ impl Tokenize {
         (0..plan.partitions()).filter(move |&p| share.has(plan.taken_with(p)))
     }
 
-    /// Refuses shards of other outputs in the places of ours.
+    /// Refuses shards of other outputs in the places of ours, and those of a plan that was lost.
     pub(super) fn refuse_foreign(&self, plan: &Plan) -> Result<()> {
+        unplanned::refuse(plan)?;
         let there = plan.committed()?;
         refuse_foreign(plan, self.ours(plan).filter(|&p| there.has(p)).collect())
     }
@@ -306,7 +311,11 @@ impl Tokenize {
     /// The partitions of our share that aren't there, ascending.
     pub(super) fn todo(&self, plan: &Plan) -> Result<Vec<usize>> {
         let there = plan.committed()?;
-        Ok(self.ours(plan).filter(|&p| !there.has(p)).collect())
+        let todo: Vec<usize> = self.ours(plan).filter(|&p| !there.has(p)).collect();
+        if !todo.is_empty() {
+            displaced::refuse(plan, |partition| there.has(partition))?;
+        }
+        Ok(todo)
     }
 
     /// Opens a finished output again that has lost a shard: what is made again may differ from it, as is

@@ -68,14 +68,15 @@ impl TokenizeSummary {
 
     /// Compares what was made again with what a finished output had recorded.
     pub(super) fn compared(mut self, out: &Path, before: &Recorded) -> TokenizeSummary {
-        if before.0.is_empty() {
+        if before.shards.is_empty() {
             return self;
         }
         let now = Recorded::of(out, self.dataset.as_ref());
         let differs = |(partition, digest): &(&u64, &String)| {
-            now.0.get(partition).is_some_and(|now| now != *digest)
+            now.shards.get(partition).is_some_and(|now| now != *digest)
         };
-        self.differing = before.0.iter().filter(differs).map(|(partition, _)| *partition).collect();
+        self.differing =
+            before.shards.iter().filter(differs).map(|(partition, _)| *partition).collect();
         self
     }
 
@@ -88,9 +89,14 @@ impl TokenizeSummary {
     }
 }
 
-/// The digest of every shard of a finished output, by its partition.
+/// What a finished output has.
 #[derive(Default)]
-pub(super) struct Recorded(BTreeMap<u64, String>);
+pub(super) struct Recorded {
+    /// The digests of its plans.
+    plans: Vec<String>,
+    /// Those of its shards, by their partitions.
+    shards: BTreeMap<u64, String>,
+}
 
 impl Recorded {
     /// What `dataset.json` says before shards are made again.
@@ -98,10 +104,19 @@ impl Recorded {
         Recorded::of(dir, finalize::read(dir).ok().flatten().as_ref())
     }
 
+    /// Whether it is of these plans' output.
+    pub(super) fn is_of(&self, plan: &Plan) -> bool {
+        let mut files = plan.files().iter();
+        let known = |digest| files.next().is_some_and(|file| file.digest() == digest);
+        self.plans.iter().all(known)
+    }
+
     fn of(dir: &Path, summary: Option<&DatasetSummary>) -> Recorded {
+        let plans = summary.into_iter().flat_map(DatasetSummary::plans).collect();
         let shards = summary.into_iter().flat_map(|summary| summary.all_shards(dir));
         // What can't be read any more was recorded for nobody.
         let shards = shards.filter_map(Result::ok);
-        Recorded(shards.map(|shard| (shard.partition, shard.tokens.sha256)).collect())
+        let shards = shards.map(|shard| (shard.partition, shard.tokens.sha256)).collect();
+        Recorded { plans, shards }
     }
 }

@@ -98,6 +98,11 @@ impl PartitionWorker {
         })
     }
 
+    /// Partitions of the plan, as far as it is known by now; None where there was none to look at.
+    pub fn partitions(&self) -> Option<usize> {
+        self.opened.as_ref().map(|opened| opened.plan.partitions())
+    }
+
     /// Images of a partition.
     ///
     /// # Errors

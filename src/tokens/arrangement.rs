@@ -1,18 +1,24 @@
 //! Owns how what belongs to a plan is laid out in files and folders: by its size where it is new, as its
 //! shards are found to lie where it was lost, or says otherwise. Must not know: what is in them.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use super::dataset;
+use super::dataset::{self, DatasetSummary};
 use super::files::{
-    PLAN_FOLDER, ShardFolders, TOKENS_FOLDER, all_shards, folders_below, shards_in,
+    ShardFolders, Sidecar, TOKENS_FOLDER, all_shards, each_shard, folders_below, shards_in,
 };
-use super::plan::{Base, Plan};
-use super::{commit, untrusted};
+use super::plan::{self, Base, Plan, PlanFile};
+use super::{commit, displaced, untrusted};
 use crate::error::{Error, Result};
+use crate::storage;
+use crate::util::hex::hex;
 use crate::util::scale::Scale;
 use crate::util::text;
+
+/// The entry of a shard that names its plan.
+const PLAN_DIGEST: &str = "vqtok.plan_sha256";
 
 /// How the files of a plan that is about to be written lie, and its shards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,15 +45,29 @@ impl Arrangement {
     /// # Errors
     /// Shards that can't be of one plan; a folder that can't be listed.
     pub(super) fn of(dir: &Path, base: &Base, end: Option<usize>) -> Result<Arrangement> {
+        let all = Arrangement::all_of(dir, base, end)?;
+        Ok(all.first().copied().unwrap_or_else(Arrangement::usual))
+    }
+
+    /// Those that it may have, the likeliest first.
+    ///
+    /// # Errors
+    /// As for [`Arrangement::of`].
+    pub(super) fn all_of(dir: &Path, base: &Base, end: Option<usize>) -> Result<Vec<Arrangement>> {
         let found = Found::of(dir, base.partition..end.unwrap_or(usize::MAX))?;
         match (&found.flat, &found.deep) {
-            (None, None) => return Ok(Arrangement::usual()),
+            (None, None) => return Ok(vec![Arrangement::usual()]),
             // Earlier versions put any number of them into one folder.
-            (Some(_), None) => return Ok(Arrangement::ONE),
+            (Some(_), None) => return Ok(vec![Arrangement::ONE]),
             (None, Some(_)) if found.least <= found.most => {}
             (flat, deep) => return Err(mixed(dir, flat.as_deref(), deep.as_deref())),
         }
-        let summary = dataset::read(dir).ok().flatten();
+        let of = found.deep.as_ref().and_then(|path| untrusted::entry_of(path, PLAN_DIGEST).ok());
+        let known = |summary: &DatasetSummary| {
+            summary.plan_of(base.number).map(|(digest, _)| digest) == of.as_deref()
+        };
+        // That of another output says nothing of this one's.
+        let summary = dataset::read(dir).ok().flatten().filter(known);
         let recorded = summary.and_then(|summary| match base.number.checked_sub(1) {
             None => summary.plan.shards_a_folder,
             Some(number) => summary.appended.get(number)?.shards_a_folder,
@@ -57,8 +77,15 @@ impl Arrangement {
         let sizes = [recorded, Some(a_folder), Some(Scale::USUAL.a_folder), Some(found.most)];
         let fitting = sizes.into_iter().flatten().find(|size| found.has_size(*size));
         let size = fitting.unwrap_or(found.least);
-        let together = first_file(dir, base.number).unwrap_or(together);
-        Ok(Arrangement { together, folders: Some(ShardFolders::of(size)) })
+        let mut cuts: Vec<usize> =
+            plan::parts(dir, base.number)?.iter().filter_map(|part| part.partitions()).collect();
+        if cuts.is_empty() {
+            cuts = vec![together, Scale::USUAL.together];
+        }
+        let mut seen = BTreeSet::new();
+        cuts.retain(|&cut| seen.insert(cut));
+        let of_cut = |together| Arrangement { together, folders: Some(ShardFolders::of(size)) };
+        Ok(cuts.into_iter().map(of_cut).collect())
     }
 
     /// How the shards of an output lie that has so many partitions with this plan.
@@ -83,6 +110,9 @@ pub(crate) fn must_lie_as_planned(plan: &Plan) -> Result<()> {
     for file in plan.files() {
         let found = Found::of(dir, file.numbers())?;
         if let Some(example) = found.contradicts(file.folders()) {
+            if were_moved(plan, file)? {
+                displaced::refuse(plan, |partition| plan.has(partition))?;
+            }
             let example = example.strip_prefix(dir).unwrap_or(example);
             return Err(Error::corrupt(
                 dir.join(file.base().name()),
@@ -96,6 +126,30 @@ pub(crate) fn must_lie_as_planned(plan: &Plan) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether shards that lie otherwise than a plan has them were moved, rather than the plan exchanged:
+/// `dataset.json` knows the plan, or what lies beside the shards lies as planned.
+fn were_moved(plan: &Plan, file: &PlanFile) -> Result<bool> {
+    let dir = plan.dir();
+    let root = dir.join(file.base().name());
+    let summary = dataset::read(dir).ok().flatten();
+    let recorded = summary.as_ref().and_then(|summary| summary.plan_of(file.base().number));
+    if let Some((_, recorded)) = recorded
+        && hex(commit::digest_file(&root)?.0) == recorded.sha256
+    {
+        return Ok(true);
+    }
+    let mut elsewhere = None;
+    each_shard(dir, |partition, path| {
+        if file.numbers().contains(&partition) && plan.shard_path(partition) != path {
+            elsewhere.get_or_insert((partition, path));
+        }
+    })?;
+    let Some((partition, path)) = elsewhere else { return Ok(false) };
+    let sha256 = hex(commit::digest_file(&path)?.0);
+    let beside = Sidecar::ALL.map(|kind| plan.sidecar_path(kind, partition, &sha256));
+    Ok(beside.iter().any(|path| storage::exists(path).unwrap_or(false)))
 }
 
 /// Whether some shard lies elsewhere than planned, as far as the fullest look at one folder tells.
@@ -193,20 +247,6 @@ fn mixed(dir: &Path, flat: Option<&Path>, deep: Option<&Path>) -> Error {
     };
     let advice = "no plan has both: move away those that aren't this output's, and run again";
     Error::corrupt(dir.join(TOKENS_FOLDER), format!("{reason}; {advice}"))
-}
-
-/// Partitions of the first file that a lost root named, where that is still there and read.
-fn first_file(dir: &Path, number: usize) -> Option<usize> {
-    let first = format!("{number:05}-00000-");
-    let is_first = |path: &PathBuf| {
-        path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(&first))
-    };
-    let files = commit::list(&dir.join(PLAN_FOLDER)).unwrap_or_default();
-    let groups = files.iter().filter(|path| is_first(path)).find_map(|path| {
-        let file = crate::storage::Chunks(crate::storage::open(path).ok()?);
-        Some(untrusted::metadata(&file, "").ok()?.metadata().num_row_groups())
-    });
-    groups.filter(|&groups| groups > 0)
 }
 
 #[cfg(test)]

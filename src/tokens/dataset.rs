@@ -49,6 +49,20 @@ impl DatasetSummary {
         self.plan.partitions + appended
     }
 
+    /// The digests of the plans, in order.
+    pub(crate) fn plans(&self) -> Vec<String> {
+        let appended = self.appended.iter().map(|plan| plan.digest.clone());
+        std::iter::once(self.plan.digest.clone()).chain(appended).collect()
+    }
+
+    /// The digest and the file of the plan with so many before it.
+    pub(super) fn plan_of(&self, number: usize) -> Option<(&str, &FileSummary)> {
+        match number.checked_sub(1) {
+            None => Some((&self.plan.digest, &self.plan.file)),
+            Some(appended) => self.appended.get(appended).map(|plan| (&*plan.digest, &plan.file)),
+        }
+    }
+
     /// Where a partition's shard lies, below the output.
     pub(crate) fn shard_path(&self, partition: u64) -> PathBuf {
         let of = |plan: &&AppendedSummary| plan.first_partition <= partition;

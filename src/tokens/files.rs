@@ -140,12 +140,23 @@ pub(crate) fn folders_below(folder: &Path) -> Result<Vec<String>> {
 /// # Errors
 /// A folder that can't be listed.
 pub(crate) fn all_shards(dir: &Path) -> Result<Vec<(usize, PathBuf)>> {
-    let folder = dir.join(TOKENS_FOLDER);
-    let mut shards = shards_in(&folder)?;
-    for below in folders_below(&folder)? {
-        shards.extend(shards_in(&folder.join(below))?);
-    }
+    let mut shards = Vec::new();
+    each_shard(dir, |partition, path| shards.push((partition, path)))?;
     Ok(shards)
+}
+
+/// Goes through the same, of which memory holds a folder's.
+///
+/// # Errors
+/// A folder that can't be listed.
+pub(crate) fn each_shard(dir: &Path, mut each: impl FnMut(usize, PathBuf)) -> Result<()> {
+    let folder = dir.join(TOKENS_FOLDER);
+    shards_in(&folder)?.into_iter().for_each(|(partition, path)| each(partition, path));
+    for below in folders_below(&folder)? {
+        let shards = shards_in(&folder.join(below))?;
+        shards.into_iter().for_each(|(partition, path)| each(partition, path));
+    }
+    Ok(())
 }
 
 /// The files of one folder that have names of shards, with their partitions.

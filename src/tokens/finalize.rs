@@ -18,7 +18,7 @@ use super::folds;
 use super::foreign_shards::refuse_foreign;
 use super::plan::{Plan, PlanFile};
 use super::stats::{LevelStatistics, Statistics};
-use super::{cleanup, commit, schema};
+use super::{cleanup, commit, schema, unplanned};
 use crate::error::{Error, Result};
 use crate::storage;
 use crate::util::{compute_pool, panics};
@@ -42,6 +42,7 @@ pub fn finalize(dir: impl AsRef<Path>) -> Result<DatasetSummary> {
 fn finalize_now(dir: &Path) -> Result<DatasetSummary> {
     let _at = panics::at("finalize", None);
     let plan = Plan::open(dir)?;
+    unplanned::refuse(&plan)?;
     if let Some(summary) = read(dir)?
         && describes_all(&summary, &plan)?
     {
@@ -111,6 +112,7 @@ pub(crate) fn fold_share(dir: &Path, has: impl Fn(usize) -> bool) -> Result<(u64
     compute_pool::check_environment()?;
     storage::complete(dir, || {
         let plan = Plan::open(dir)?;
+        unplanned::refuse(&plan)?;
         let _lock = plan.lock_shared()?;
         must_lie_as_planned(&plan)?;
         let there = plan.committed()?;

@@ -19,6 +19,7 @@ mod plans;
 mod root;
 mod rows;
 mod spool;
+mod unrooted;
 mod write;
 mod written;
 
@@ -30,6 +31,7 @@ pub(crate) use file::{Base, FILE, PlanFile, name};
 pub use hold::Held;
 pub use plans::Plan;
 pub(super) use plans::{base, base_of_second};
+pub(super) use unrooted::{Unrooted, parts};
 pub(super) use write::{About, write};
 pub(super) use written::Written;
 

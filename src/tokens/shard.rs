@@ -18,7 +18,7 @@ use super::level_layout::{LevelLayout, Scales};
 use super::plan::Plan;
 use super::rows::{FailureRow, Outcome, TokenRow};
 use super::stats::Statistics;
-use super::{cleanup, features, folds, levels, schema};
+use super::{cleanup, features, folds, levels, schema, sidecars};
 use crate::error::{Error, Result};
 use crate::storage;
 use crate::util::hex::{hex, sha256_hex};
@@ -236,7 +236,8 @@ impl PartitionWriter {
         }
         self.write_pending()?;
         let shard = self.folders.shard(&self.dir, self.partition);
-        let [of_failures, of_codebook] = Sidecar::ALL.map(|kind| self.sidecar_entries(kind));
+        let [of_failures, of_codebook] =
+            Sidecar::ALL.map(|kind| sidecars::entries(kind, &self.identity, self.partition));
         let failures = columns::failures_file(&shard, &self.failures, of_failures)?;
         let codebook = self.statistics.encode(&shard, false, of_codebook)?;
         for (key, value) in [
@@ -275,15 +276,6 @@ impl PartitionWriter {
             }
         };
         Ok(Receipt { partition, rows, written, failures: failed, sha256, commit })
-    }
-
-    /// Metadata of a sidecar.
-    fn sidecar_entries(&self, kind: Sidecar) -> Vec<KeyValue> {
-        vec![
-            KeyValue::new("vqtok.schema".into(), kind.schema(&self.identity).to_string()),
-            KeyValue::new("vqtok.identity_sha256".into(), self.identity.digest()),
-            KeyValue::new("vqtok.partition".into(), self.partition.to_string()),
-        ]
     }
 }
 

@@ -10,6 +10,7 @@
 //! | none | the process dies as by `kill -9`, before the operation; before `write`, with half of the bytes written | nothing |
 //! | a system's error number | the operation fails with it (`write:7:28` is a full disk) | nothing |
 //! | `panic` | the thread panics | the thread panics |
+//! | `hang` | nothing | the thread sleeps for an hour |
 //!
 //! The place `any` is every file operation. The fault tests run a job with `any:1`, `any:2`, ...
 //! until it survives. `VQTOK_FAILTRACE=<file>` appends a line `<operation> <path>` for each file
@@ -20,6 +21,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 /// What the files of an output and of a training go through, see `tokens::commit`,
 /// `util::atomic_file` and `util::output_file`.
@@ -37,6 +39,7 @@ enum What {
     Die,
     Fail(i32),
     Panic,
+    Hang,
 }
 
 /// What a fail point does to its operation.
@@ -57,6 +60,7 @@ fn point() -> Option<&'static FailPoint> {
             let what = match parts.next() {
                 None => What::Die,
                 Some("panic") => What::Panic,
+                Some("hang") => What::Hang,
                 Some(number) => What::Fail(number.parse().ok()?),
             };
             Some(FailPoint { place, nth, what, seen: AtomicU64::new(0) })
@@ -81,6 +85,7 @@ fn file(operation: &str, path: &Path) -> Fate {
                 What::Die => Fate::Die,
                 What::Fail(number) => Fate::Fail(io::Error::from_raw_os_error(number)),
                 What::Panic => panic!("fail point {operation}"),
+                What::Hang => Fate::Pass,
             }
         }
         _ => Fate::Pass,
@@ -114,14 +119,17 @@ pub(crate) fn before_write(path: &Path, bytes: &[u8], file: &mut File) -> io::Re
     }
 }
 
-/// Begins a stage of a thread's work, and panics where `VQTOK_FAILPOINT` says so.
+/// Begins a stage of a thread's work, and panics or hangs where `VQTOK_FAILPOINT` says so.
 pub(crate) fn stage(name: &str) {
     if let Some(point) = point()
         && point.place == name
-        && matches!(point.what, What::Panic)
+        && matches!(point.what, What::Panic | What::Hang)
         && point.is_due()
     {
-        panic!("fail point {name}");
+        match point.what {
+            What::Hang => std::thread::sleep(Duration::from_secs(3600)),
+            _ => panic!("fail point {name}"),
+        }
     }
 }
 

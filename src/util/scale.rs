@@ -6,6 +6,11 @@
 
 use std::sync::OnceLock;
 
+use crate::error::{Error, Result};
+use crate::util::text;
+
+const VARIABLE: &str = "VQTOK_SCALE";
+
 /// How many partitions are kept together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Scale {
@@ -20,7 +25,7 @@ impl Scale {
     pub(crate) fn current() -> Scale {
         static SCALE: OnceLock<Scale> = OnceLock::new();
         *SCALE.get_or_init(|| {
-            let set = std::env::var("VQTOK_SCALE").ok();
+            let set = std::env::var(VARIABLE).ok();
             set.and_then(|text| Scale::parse(&text)).unwrap_or(Scale::USUAL)
         })
     }
@@ -28,6 +33,24 @@ impl Scale {
     /// No folder has more than 10,000 files, and a file of a plan no more partitions: the footer of one
     /// is held in memory while it is written.
     pub(crate) const USUAL: Scale = Scale { together: 10_000, a_folder: 1_000 };
+
+    /// Refuses what the environment says where that is no scale: an output would be begun with another.
+    ///
+    /// # Errors
+    /// That, with what is accepted.
+    pub(crate) fn check_environment() -> Result<()> {
+        match std::env::var_os(VARIABLE) {
+            Some(set) if set.to_str().and_then(Scale::parse).is_none() => {
+                Err(Error::invalid(format!(
+                    "{VARIABLE}={}: two whole numbers from 1 on, the partitions that one folder and one \
+                     file of a plan hold at most and those of a folder beyond that, such as 10000:1000, \
+                     which is what counts where it isn't set",
+                    text::printable(&set.to_string_lossy())
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
 
     fn parse(text: &str) -> Option<Scale> {
         let (together, a_folder) = text.split_once(':')?;

@@ -98,7 +98,7 @@ fn a_preempted_task_is_queued_again_and_goes_on() {
     let started = Instant::now();
     let code = task.wait().unwrap().code();
     assert!(started.elapsed() < Duration::from_secs(12), "{:?}", started.elapsed());
-    assert_eq!(code, Some(130));
+    assert_eq!(code, Some(143));
     assert_eq!(asked(&job), "requeue 77_0\n");
     assert!(!job.path("out/dataset.json").exists());
     let mut again = slurm(&job, &path, 0, 1, line);
@@ -173,7 +173,7 @@ fn sigterm_to_a_pods_shell_ends_vqtok() {
     std::fs::remove_file(job.path("bin/vqtok")).unwrap();
     let ended = job.path("ended");
     let script = format!(
-        "#!/bin/sh\ntrap 'echo TERM > {0}; exit 130' TERM\necho on > {0}.on\n\
+        "#!/bin/sh\ntrap 'echo TERM > {0}; exit 143' TERM\necho on > {0}.on\n\
          while :; do sleep 0.05; done\n",
         ended.display()
     );
@@ -184,6 +184,6 @@ fn sigterm_to_a_pods_shell_ends_vqtok() {
     until("the pod's program", || job.path("ended.on").exists());
     // SAFETY: a signal to a child that wasn't waited for yet.
     assert_eq!(unsafe { libc::kill(shell.id() as i32, libc::SIGTERM) }, 0);
-    assert_eq!(shell.wait().unwrap().code(), Some(130));
+    assert_eq!(shell.wait().unwrap().code(), Some(143));
     assert_eq!(std::fs::read_to_string(ended).unwrap(), "TERM\n");
 }

@@ -6,6 +6,7 @@ mod support;
 mod cli;
 mod door;
 mod door_errors;
+mod environment;
 mod evaluate;
 mod launch;
 mod output_streams;

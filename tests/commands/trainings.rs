@@ -479,5 +479,5 @@ fn k_means_of_many_codes_is_told_and_stops_at_once() {
     std::thread::spawn(move || lines.for_each(drop));
     let done = stop(child, "-TERM");
     assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
-    assert_eq!(done.code, 130, "{}", done.stderr);
+    assert_eq!(done.code, 143, "{}", done.stderr);
 }

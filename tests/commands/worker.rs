@@ -140,6 +140,7 @@ fn partitions_in_any_order_are_those_of_one_job() {
     let mut worker = Worker::start(&job, "out");
     let ready = worker.next().unwrap();
     assert_eq!((&ready["event"], &ready["out"]), (&json!("ready"), &json!("out")));
+    assert_eq!(ready["partitions"], 16);
     let mut failed = 0;
     for partition in (0..16).rev() {
         let receipt = worker.answer(json!({"partition": partition}));
@@ -367,7 +368,9 @@ fn a_worker_is_of_the_plans_model_and_settings() {
     job.expect(0, "finalize planned");
     job.assert_same("made", "planned");
     // A plan may come after the worker.
-    let mut early = Worker::ready(&job, "later");
+    let mut early = Worker::start(&job, "later");
+    let ready = early.next().unwrap();
+    assert_eq!((&ready["event"], &ready["partitions"]), (&json!("ready"), &Value::Null));
     let told = early.answer(json!({"partition": 0}));
     assert!(told["message"].as_str().unwrap().contains("there is no plan"), "{told}");
     job.expect(0, "tokenize images --model model --out later --plan-only");

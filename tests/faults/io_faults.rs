@@ -44,11 +44,8 @@ fn retry(dir: &Path) -> vqtok::Result<()> {
 
 /// `repair` of partition 1 and of the plan.
 fn repair(dir: &Path) -> vqtok::Result<()> {
-    let damage = vqtok::internals::tokens::repair::Damage {
-        plans: Default::default(),
-        aggregates: false,
-        partitions: [1].into(),
-    };
+    let damage =
+        vqtok::internals::tokens::repair::Damage { partitions: [1].into(), ..Default::default() };
     vqtok::internals::tokens::repair::clear(dir, &damage, &|_| None)?;
     job(dir, IMAGES, SHARD_ROWS)
 }

@@ -231,7 +231,7 @@ fn a_second_training_is_refused_and_a_stopped_one_is_saved() {
         done.assert_one_line(&["long", "another process is training here"]);
     }
     let stopped = signal(first, "-TERM");
-    assert_eq!(stopped.code, 130, "{}", stopped.stderr);
+    assert_eq!(stopped.code, 143, "{}", stopped.stderr);
     assert!(stopped.stderr.contains("--resume"), "{}", stopped.stderr);
     // Killed, it leaves its lock file, here as if by another host: no obstacle.
     let mut again = job.command(&format!("{LINE} long --resume"));

@@ -271,7 +271,7 @@ fn stopped_at_any_time_it_goes_on_to_the_same_bytes() {
                 unsafe { libc::kill(child.id() as i32, signal) };
             }
             let status = child.wait().unwrap();
-            stopped += usize::from(status.code() == Some(130));
+            stopped += usize::from(status.code() == Some(143));
             begun += usize::from(!status.success() && has(&job, &out, last));
             if round % 4 == 3 {
                 job.expect(0, &line(&out));

@@ -8,9 +8,11 @@ mod append_refused;
 mod diff;
 mod export;
 mod export_formats;
+mod foreign_pieces;
 mod large_damage;
 mod large_outputs;
 mod listed_buckets;
+mod lost_pieces;
 mod older_outputs;
 mod plans;
 #[cfg(target_os = "linux")]

@@ -34,6 +34,7 @@ fn damage(report: &VerifyReport) -> repair::Damage {
         plans: report.findings.iter().filter_map(|finding| plan(finding.part)).collect(),
         aggregates: has(Part::Codebook) || has(Part::Dataset),
         partitions: report.bad_partitions(),
+        ..repair::Damage::default()
     }
 }
 

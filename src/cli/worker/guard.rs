@@ -6,13 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::cli::common::stop_flag;
+use crate::cli::signals::{GRACE, stop_flag};
 use crate::error::{Error, Result};
 
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
-/// As long the partition in work has to be dropped; afterwards the process ends as it stands, which
-/// the commit protocol survives: a batch on a slow device can't be interrupted.
-const GRACE: Duration = Duration::from_secs(8);
 /// "Try again": see [`Error::exit_code`].
 const TRY_AGAIN: i32 = 75;
 

@@ -8,7 +8,7 @@
 //!
 //! | event on stdout | means |
 //! |---|---|
-//! | `ready` | once: the model is loaded; what it is, and on which device |
+//! | `ready` | once: the model is loaded; what it is, on which device, and how many `partitions` the plan has: null where none is written yet, which each request then looks for |
 //! | `heartbeat` | every second while a partition is in work: how many of its images are done |
 //! | `receipt` | its outcome: `commit` is committed, already (another worker's, or there before) or lost |
 //! | `error` | it could not be made, and why; 75 as `exit_code`: it can be tried again. The worker goes on |

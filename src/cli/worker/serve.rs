@@ -63,15 +63,16 @@ pub(crate) fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
         .batch_size(args.batch_size)
         .on_error(args.on_error);
     worker.check()?;
-    ready(&args, reporter);
+    ready(&args, worker.partitions(), reporter);
     serve(worker, guard, reporter)
 }
 
-fn ready(args: &Args, reporter: &Reporter) {
+fn ready(args: &Args, partitions: Option<usize>, reporter: &Reporter) {
     let fields = json!({
         "version": env!("CARGO_PKG_VERSION"), "out": text::lossy(&args.out),
         "model": text::lossy(&args.model), "device": args.machine.device,
         "precision": args.machine.precision.as_str(), "threads": rayon::current_num_threads(),
+        "partitions": partitions,
     });
     reporter.event("ready", fields);
 }

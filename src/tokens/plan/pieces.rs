@@ -175,7 +175,12 @@ impl Pieces {
     fn open_piece(&self, number: usize) -> Result<Footer> {
         let path = &self.pieces[number].path;
         let broken = |reason: String| broken(path, &reason);
-        let file = Chunks(storage::open(path).map_err(Error::io(path))?);
+        let file = match storage::open(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(broken("it is missing, a file of its plan".into()));
+            }
+            file => Chunks(file.map_err(Error::io(path))?),
+        };
         let metadata = untrusted::metadata(&file, "not a readable plan: ").map_err(broken)?;
         if Layout::of(metadata.schema().fields()) != Some(self.layout) {
             return Err(broken("its columns are not those of its plan".into()));

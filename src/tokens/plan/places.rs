@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::plans::Plan;
 use crate::error::{Error, Result};
 use crate::storage;
+use crate::tokens::displaced;
 use crate::tokens::files::{ShardFolders, Sidecar, TOKENS_FOLDER, shards_in, within};
 
 impl Plan {
@@ -65,6 +66,7 @@ impl Plan {
     pub(in crate::tokens) fn must_be_whole(&self) -> Result<()> {
         let there = self.committed()?;
         let Some(first) = there.missing().next() else { return Ok(()) };
+        displaced::refuse(self, |partition| there.has(partition))?;
         Err(Error::busy(format!(
             "{}: {} of {} partitions are not there yet, the first is {}; finish `vqtok tokenize` first",
             crate::util::text::path(&self.dir),

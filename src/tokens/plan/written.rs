@@ -32,6 +32,17 @@ impl Written {
         PlanFile::open_at(self.root.path(), number, &places)
     }
 
+    /// Of its file, or of its root, in hex.
+    pub(in crate::tokens) fn sha256(&self) -> String {
+        hex(self.root.sha256)
+    }
+
+    /// Where the files lie that its root names, below an output; the plan has so many before it.
+    pub(in crate::tokens) fn paths(&self, number: usize) -> Vec<String> {
+        let pieces = self.pieces.iter().enumerate();
+        pieces.map(|(piece, (named, _))| named.path(number, piece)).collect()
+    }
+
     /// Gives the plan, which has so many before it, its name below `dir` unless that is taken; hands back
     /// what is written for a comparison.
     ///

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 class Error(RuntimeError):
     """A command of vqtok failed: the message is its own line.
 
-    `exit_code` is 2 where the input or a setting is wrong, 70 for a bug of vqtok, 130 where a
-    signal stopped it, negative where one killed it.
+    `exit_code` is 2 where the input or a setting is wrong, 70 for a bug of vqtok, 130 where
+    SIGINT stopped it and 143 where SIGTERM did, negative where a signal killed it.
     """
 
     def __init__(self, message: str, exit_code: int, command: Sequence[str] = ()) -> None:

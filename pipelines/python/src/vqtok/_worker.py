@@ -110,7 +110,7 @@ class Worker:
     def _ended(self, child: subprocess.Popen[bytes]) -> Fields:
         """Say how the process ended, and whether that may be the partition's fault."""
         code = child.wait()
-        if code in (TRY_AGAIN, 130, -signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP):
+        if code in (TRY_AGAIN, 130, 143, -signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP):
             return {"event": "stopped", "message": self._reason() or f"exit code {code}"}
         reason = f"signal {-code}" if code < 0 else f"exit code {code}"
         said = self._reason()

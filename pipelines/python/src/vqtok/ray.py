@@ -16,6 +16,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from types import FrameType
 
 from . import _flags
 from ._cluster import connect
@@ -33,7 +34,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Tokenize on all nodes of a Ray cluster; the flags of `vqtok tokenize` beside "
         "those below. Run again after any failure, it goes on.",
         epilog="Exit codes: 0 clean, 1 finished with failures, 2 fatal, 75 try again later, 130 "
-        "interrupted.",
+        "and 143 stopped by SIGINT and SIGTERM.",
     )
     tokenize.add_argument("inputs", nargs="+", metavar="INPUT")
     tokenize.add_argument("--address", help="of the cluster [default: RAY_ADDRESS, else a new one "
@@ -88,7 +89,7 @@ def tokenize(args: argparse.Namespace, progress: Progress) -> int:
     begun = time.monotonic()
     connect(args.address or os.environ.get("RAY_ADDRESS"))
     # As Ctrl-C: what a scheduler ends goes on later. Ray has put its own handler there.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, _terminate)
     needs = needs_of(args)
     if args.threads is None:
         args.threads = [str(max(1, int(needs.cpus)))]
@@ -127,6 +128,14 @@ def tokenize(args: argparse.Namespace, progress: Progress) -> int:
     )
     progress.result("dataset", text, **{k: v for k, v in dataset.items() if k != "event"})
     return done.exit_code
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM came."""
+
+
+def _terminate(_signal: int, _frame: FrameType | None) -> None:
+    raise _Terminated
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -180,6 +189,8 @@ def main(words: Sequence[str] | None = None) -> int:
     code, why = 130, "interrupted; the same command goes on"
     try:
         return tokenize(args, progress)
+    except _Terminated:
+        code = 143
     except KeyboardInterrupt:
         pass
     except (Error, Failed, MissingExtra) as error:
