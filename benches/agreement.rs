@@ -139,7 +139,7 @@ fn trained_codes(engine: &mut CpuEngine, batches: &[PixelBatch]) -> vqtok::Resul
         rows.extend(engine.latents(batch)?.expect("a family with kernels of its own").concat());
     }
     let mut draws = Draws::new(1, "k-means", 0);
-    Ok(KMeans::of(&rows, CODES, DIM, 10, &mut draws, &mut |_, _| Ok(()))?.centres)
+    Ok(KMeans::of(&Device::Cpu, &rows, CODES, DIM, 10, &mut draws, &mut |_, _| Ok(()))?.centres)
 }
 
 fn distance(z: &[f32], code: &[f32]) -> f64 {

@@ -119,7 +119,10 @@ pub mod model {
         };
     }
     pub mod conv {
-        pub use crate::model::conv::{Padding, conv_transpose2d, conv2d, relu};
+        pub use crate::model::conv::{Padding, conv_transpose2d, conv2d};
+    }
+    pub mod relu {
+        pub use crate::model::relu::relu;
     }
     pub mod layers {
         pub use crate::model::layers::{GroupNorm, double_nearest};
@@ -156,7 +159,7 @@ pub mod train {
             pub use crate::train::network::optimizer::{AdamW, clip, gradients};
         }
         pub mod parameters {
-            pub use crate::train::network::parameters::{Named, Parameters, flat, set_flat};
+            pub use crate::train::network::parameters::{Parameters, Tensors, flat, set_flat};
         }
         pub mod random {
             pub use crate::train::network::random::{Draws, fnv1a64, splitmix64, unit};

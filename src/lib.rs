@@ -281,7 +281,7 @@ pub use config::{Recipe, TokenizeRecipe};
 pub use data::resize::rules::ResizeRule;
 pub use data::source::labels::LabelLevel;
 pub use data::{Alpha, Buckets, Orientation, PillowVersion, Skipped, Views};
-pub use engine::{DeviceChoice, Precision};
+pub use engine::{DeviceChoice, EngineKind, Precision};
 pub use export::{
     ExportSummary, Fields as ExportFields, Header as ExportHeader, LevelChoice, RowOrder, Splits,
     Target as ExportFormat,

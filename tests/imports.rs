@@ -1,6 +1,6 @@
 //! Holds the imports of `src/` to two rules: between rooms they run downward only, and inside a room
 //! no file imports what the face above it defines while that face imports the file.
-//! Code of tests is left out.
+//! It also holds training to one device: what may name the processor is listed here. Code of tests is left out.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -38,6 +38,22 @@ const MUST_NOT_KNOW: &[(&str, &[&str])] = &[
     ("train", &["engine", "tokens"]),
 ];
 
+/// Where the trainer and the networks may name the processor, whatever a training computes on, how often,
+/// and why. Anything else makes its tensors where those are that it is given, and has one path of operations
+/// for every device.
+const HOST_PLACES: &[(&str, usize, &str)] = &[
+    ("model::compute_device", 3, "what a device is"),
+    ("model::layers::conv", 1, "candle's convolutions on a GPU have a largest size"),
+    ("model::reference", 1, "names and shapes are checked without values"),
+    (
+        "train::losses::lpips_weights",
+        1,
+        "weights are checked and hashed before they go to a device",
+    ),
+    ("train::run", 1, "what is written into the model folder"),
+    ("train::trainer::cost", 1, "memory is the host's or a GPU's"),
+];
+
 type ModulePath = Vec<String>;
 
 /// A module's file, as far as imports go.
@@ -48,6 +64,8 @@ struct Module {
     /// Items it defines itself.
     items: BTreeSet<String>,
     children: BTreeSet<String>,
+    /// How often it says `Device::Cpu` or asks `is_cpu()`.
+    host_places: usize,
 }
 
 #[test]
@@ -63,16 +81,29 @@ fn no_file_imports_from_the_face_that_imports_it() {
 }
 
 #[test]
+fn training_computes_on_its_device_alone() {
+    let modules = modules();
+    let rooms = ["model", "train"].map(|room| vec![room.to_string()]);
+    let inside = modules.iter().filter(|(path, _)| rooms.iter().any(|room| path.starts_with(room)));
+    let found = inside.filter(|(_, module)| module.host_places > 0);
+    let found: Vec<_> = found.map(|(path, m)| (path.join("::"), m.host_places)).collect();
+    let listed: Vec<_> = HOST_PLACES.iter().map(|(path, n, _)| (path.to_string(), *n)).collect();
+    assert_eq!(found, listed);
+}
+
+#[test]
 fn imports_are_read_as_written() {
     let source = "//! use crate::cli;\nuse crate::a::{self, b::C, d::*};\nuse std::fs;\n\
                   #[cfg(test)]\nmod tests;\nmod child;\npub(crate) const K: &str = \"crate::x\";\n\
                   fn f<'a>(x: &'a str) -> char { super::g(crate::a::h()); child::y(); '\"' }\n\
+                  fn g() { at(&Device::Cpu); if x.is_cpu() {} }\n\
                   #[cfg(test)]\nmod more {\n    use crate::cli;\n}\n";
     let mut skipped = BTreeSet::new();
     let module = read(source, &["m".to_string(), "n".to_string()], &mut skipped);
     let paths: Vec<String> = module.paths.iter().map(|path| path.join("::")).collect();
     assert_eq!(paths, ["a", "a::b::C", "a::d::*", "a::h", "m::g", "m::n::child::y"]);
-    assert_eq!(module.items.into_iter().collect::<Vec<_>>(), ["K", "f"]);
+    assert_eq!(module.items.into_iter().collect::<Vec<_>>(), ["K", "f", "g"]);
+    assert_eq!(module.host_places, 2);
     assert_eq!(skipped.len(), 1);
 }
 
@@ -151,7 +182,14 @@ fn add(folder: &Path, file: &Path, path: ModulePath, into: &mut BTreeMap<ModuleP
 /// Reads a module's source; names of child modules for tests go to `skipped`.
 fn read(source: &str, path: &[String], skipped: &mut BTreeSet<String>) -> Module {
     let tokens = without_tests(tokens(source), skipped);
-    let mut module = Module::default();
+    let names_host = |at: usize| match tokens[at].as_str() {
+        "Cpu" => at >= 2 && tokens[at - 2] == "Device",
+        word => word == "is_cpu",
+    };
+    let mut module = Module {
+        host_places: (0..tokens.len()).filter(|at| names_host(*at)).count(),
+        ..Module::default()
+    };
     let mut depth = 0;
     for (at, token) in tokens.iter().enumerate() {
         let name = || tokens.get(at + 1).cloned().unwrap_or_default();

@@ -22,8 +22,8 @@ pub(super) struct Common {
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct MachineFlags {
     /// Where images are encoded: auto is an NVIDIA GPU where there is one that runs the model, else the
-    /// CPU, where training always runs; cuda:all makes shards on every GPU of the machine. Models in
-    /// ONNX files run on one; tensorrt is for them alone
+    /// CPU; cuda:all makes shards on every GPU of the machine. Models in ONNX files run on one; tensorrt
+    /// is for them alone. Training runs on the CPU, or on one GPU in a build with the feature candle-cuda
     #[arg(long, value_name = "auto|cpu|cuda[:N|:all]|tensorrt[:N]", default_value = "auto")]
     pub device: String,
     /// What a GPU computes in: f32 for the reference's tokens, bf16 for speed
@@ -134,7 +134,7 @@ impl Common {
     }
 
     /// See [`MachineFlags::device_for_training`].
-    pub(super) fn device_for_training(&self) -> Result<()> {
+    pub(super) fn device_for_training(&self) -> Result<DeviceChoice> {
         self.machine.device_for_training()
     }
 }
@@ -145,18 +145,13 @@ impl MachineFlags {
         set_threads(self.threads)
     }
 
-    /// Training runs on the CPU, in f32; refuses what was asked otherwise.
-    pub(super) fn device_for_training(&self) -> Result<()> {
+    /// The device of a training, which runs in f32: refuses what was asked otherwise.
+    pub(super) fn device_for_training(&self) -> Result<DeviceChoice> {
         if self.precision != Precision::F32 {
             let text = format!("--precision {}: vqtok trains in f32 only", self.precision);
             return Err(Error::invalid(text));
         }
-        match self.device.parse()? {
-            DeviceChoice::Auto | DeviceChoice::Cpu => Ok(()),
-            device => Err(Error::invalid(format!(
-                "--device {device}: vqtok trains on the CPU only; use --device cpu"
-            ))),
-        }
+        self.device.parse()
     }
 
     /// How a tokenizer is opened, all flags together.

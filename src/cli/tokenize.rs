@@ -43,6 +43,10 @@ pub(super) struct Args {
     /// [default: photos-vqvae-64]
     #[arg(long, value_name = "FILE")]
     recipe: Option<String>,
+    /// Whose arithmetic encodes: vqtok's own kernels, or candle's, the reference that they are tested
+    /// against, slow and in f32
+    #[arg(long, value_name = "vqtok|candle", default_value = "vqtok")]
+    engine: String,
     #[command(flatten)]
     pixels: PixelFlags,
     /// Folder of a key that is its label: 0 is the first, 1 the second, ..., none for no labels
@@ -106,6 +110,7 @@ pub(super) struct Args {
 pub(super) fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     args.common.start_threads()?;
     let options = args.common.options(&args.checkpoint, &args.pixels)?;
+    let options = options.engine(args.engine.parse()?);
     let options = args.runtime.over(args.onnx.over(options)).following(&args.out);
     options.check_device_for(&args.model)?;
     let inputs = args.facts.of(Inputs::from(args.inputs));

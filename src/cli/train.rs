@@ -79,7 +79,7 @@ pub(super) struct Args {
 /// Runs the command.
 pub(super) fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     args.common.start_threads()?;
-    args.common.device_for_training()?;
+    let device = args.common.device_for_training()?;
     let mut printer = ProgressPrinter::new(reporter, stop_flag()?);
     let init = args.init_from.map(|path| {
         InitFrom::new(path)
@@ -96,6 +96,7 @@ pub(super) fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
         .init_from(init)
         .seed(args.seed)
         .resume(args.resume)
+        .device(device)
         .pixels((&args.pixels).into());
     if let Some(weights) = args.perceptual_weights {
         job = job.perceptual_weights(weights);

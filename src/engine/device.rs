@@ -4,7 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::error::{Error, Result};
-use crate::util::settings::{DEVICE, PRECISION};
+use crate::model::compute_device::ComputeDevice;
+use crate::util::settings::{DEVICE, ENGINE, PRECISION};
 use crate::util::text;
 
 /// Where an engine computes.
@@ -70,6 +71,50 @@ impl fmt::Display for DeviceChoice {
     }
 }
 
+impl DeviceChoice {
+    /// The device for what candle computes: trainings and the reference engine.
+    ///
+    /// # Errors
+    /// A device that it doesn't have, or several; a build without its CUDA side; a GPU that isn't there.
+    pub(crate) fn for_candle(self) -> Result<ComputeDevice> {
+        match self {
+            DeviceChoice::Cpu => Ok(ComputeDevice::default()),
+            DeviceChoice::Auto => Ok(ComputeDevice::cuda_or_cpu()),
+            DeviceChoice::Cuda(number) => ComputeDevice::cuda(number),
+            DeviceChoice::CudaAll | DeviceChoice::TensorRt(_) => {
+                let text =
+                    "trainings and the reference engine run on cpu or on one GPU, cuda or cuda:N";
+                Err(Error::setting(DEVICE, format!("{self}: {text}")))
+            }
+        }
+    }
+}
+
+/// Whose arithmetic encodes images.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum EngineKind {
+    /// vqtok's own kernels.
+    #[default]
+    Own,
+    /// The reference that these are tested against, through candle: slow.
+    Candle,
+}
+
+impl FromStr for EngineKind {
+    type Err = Error;
+
+    fn from_str(word: &str) -> Result<EngineKind> {
+        match word {
+            "vqtok" => Ok(EngineKind::Own),
+            "candle" => Ok(EngineKind::Candle),
+            _ => {
+                let shown = text::shorten(word);
+                Err(Error::setting(ENGINE, format!("{shown}: choose vqtok or candle")))
+            }
+        }
+    }
+}
+
 /// What maps and weights are held in; sums are float32 in both.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Precision {
@@ -121,6 +166,19 @@ impl FromStr for Precision {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn candle_has_the_processor_and_single_cards() {
+        assert!(DeviceChoice::Cpu.for_candle().unwrap().is_cpu());
+        for several in [DeviceChoice::CudaAll, DeviceChoice::TensorRt(1)] {
+            let text = several.for_candle().unwrap_err().to_string();
+            assert!(text.contains(&several.to_string()) && text.contains("one GPU"), "{text}");
+        }
+        let engine = |word: &str| word.parse::<EngineKind>();
+        assert_eq!(engine("vqtok").unwrap(), EngineKind::default());
+        assert_eq!(engine("candle").unwrap(), EngineKind::Candle);
+        assert!(engine("Candle").unwrap_err().to_string().contains("vqtok or candle"));
+    }
 
     #[test]
     fn words_of_devices_and_precisions() {

@@ -16,9 +16,10 @@ pub(crate) mod oom_split;
 mod open;
 pub(crate) mod reference;
 
-pub use device::{DeviceChoice, Precision};
+pub use device::{DeviceChoice, EngineKind, Precision};
 pub(crate) use interface::images_for_threads;
 pub use interface::{CodeGrid, Decoded, Encoded, Engine, Images, PixelBatch, Submitted};
 pub(crate) use onnx::OnnxEngine;
 pub(crate) use open::cards;
 pub use open::{open, require};
+pub(crate) use open::{open_reference, require_reference};

@@ -1,11 +1,12 @@
 //! Owns choosing the engine for a model, a device and a precision.
 
+use super::candle::CandleEngine;
 use super::cpu::CpuEngine;
 use super::device::{DeviceChoice, Precision};
 use super::interface::Engine;
 use crate::error::{Error, Result};
 use crate::model::opened::Opened;
-use crate::util::settings::{DEVICE, PRECISION};
+use crate::util::settings::{DEVICE, ENGINE, PRECISION};
 
 /// The engine of an opened model.
 ///
@@ -21,6 +22,33 @@ pub fn open(opened: Opened, device: DeviceChoice, precision: Precision) -> Resul
         }
         DeviceChoice::Auto | DeviceChoice::Cpu => Ok(Box::new(CpuEngine::open(opened)?)),
         DeviceChoice::TensorRt(_) => Err(no_tensorrt()),
+    }
+}
+
+/// The reference engine of an opened model.
+///
+/// # Errors
+/// Those of [`require_reference`]; a network that the weights don't make.
+pub(crate) fn open_reference(
+    opened: Opened,
+    device: DeviceChoice,
+    precision: Precision,
+) -> Result<Box<dyn Engine>> {
+    require_reference(device, precision)?;
+    Ok(Box::new(CandleEngine::open(opened, device.for_candle()?.get())?))
+}
+
+/// Errors where [`open_reference`] would for any model.
+///
+/// # Errors
+/// A device that candle doesn't have here; a precision that isn't the reference's.
+pub(crate) fn require_reference(device: DeviceChoice, precision: Precision) -> Result<()> {
+    match precision {
+        Precision::F32 => device.for_candle().map(drop),
+        Precision::Bf16 => {
+            let reason = format!("bf16: {ENGINE} candle is the reference, in f32");
+            Err(Error::setting(PRECISION, reason))
+        }
     }
 }
 

@@ -185,7 +185,7 @@ mod tests {
     fn the_loss_of_trainings_is_the_same_distance() {
         let weights = weights(VGG);
         let lpips = Perceptual::new(Path::new("w"), &weights, String::new()).unwrap();
-        let loss = Lpips::new(&weights).unwrap();
+        let loss = Lpips::new(&weights, &Device::Cpu).unwrap();
         let planes = pictures(32, 32);
         let tensor = |planes: &Vec<f32>| {
             let values: Vec<f32> = planes.iter().map(|value| value / 127.5 - 1.0).collect();

@@ -9,14 +9,14 @@ use crate::checkpoint::find::configs;
 use crate::checkpoint::onnx::{self, OnnxSettings};
 use crate::checkpoint::recognise::detect::{self, DetectOptions};
 use crate::data::resize::rules::ResizeRule;
-use crate::engine::{self, DeviceChoice, Engine, OnnxEngine, Precision};
+use crate::engine::{self, DeviceChoice, Engine, EngineKind, OnnxEngine, Precision};
 use crate::error::{Error, Result};
 use crate::model::config::Architecture;
 use crate::model::opened::Opened;
 use crate::storage;
 use crate::tokens::Plan;
 use crate::train;
-use crate::util::settings::{MODEL, ONNXRUNTIME, RESUME};
+use crate::util::settings::{ENGINE, MODEL, ONNXRUNTIME, RESUME};
 use crate::util::{compute_pool, text};
 
 /// How a tokenizer is opened: what a published checkpoint doesn't say of itself, where it computes,
@@ -24,6 +24,7 @@ use crate::util::{compute_pool, text};
 #[derive(Debug, Clone, Default)]
 pub struct TokenizerOptions {
     device: DeviceChoice,
+    engine: EngineKind,
     precision: Precision,
     pub(super) family: Option<String>,
     pub(super) model_config: Option<PathBuf>,
@@ -43,6 +44,12 @@ impl TokenizerOptions {
     /// Where images are encoded; decoding runs on the CPU in any case.
     pub fn device(mut self, device: DeviceChoice) -> TokenizerOptions {
         self.device = device;
+        self
+    }
+
+    /// Whose arithmetic encodes them.
+    pub fn engine(mut self, engine: EngineKind) -> TokenizerOptions {
+        self.engine = engine;
         self
     }
 
@@ -121,7 +128,10 @@ impl TokenizerOptions {
     /// # Errors
     /// That.
     pub fn check_device(&self) -> Result<()> {
-        engine::require(self.device, self.precision)
+        match self.engine {
+            EngineKind::Own => engine::require(self.device, self.precision),
+            EngineKind::Candle => engine::require_reference(self.device, self.precision),
+        }
     }
 
     /// The same for the model at a path, which may be one that ONNX Runtime runs.
@@ -131,6 +141,10 @@ impl TokenizerOptions {
     pub fn check_device_for(&self, model: impl AsRef<Path>) -> Result<()> {
         let model = model.as_ref();
         match onnx::is_onnx(model) {
+            true if self.engine == EngineKind::Candle => Err(Error::setting(
+                ENGINE,
+                "candle: models in ONNX files run in ONNX Runtime alone",
+            )),
             true => {
                 let library = self.onnxruntime.as_deref();
                 engine::onnx::require(self.device, self.precision, library).map(|_| ())
@@ -155,16 +169,19 @@ impl TokenizerOptions {
         refuse_unfinished(path)?;
         self.check_device_for(path)?;
         let opened = self.detect(|options| detect::begin(path, options));
-        let engine = opened.and_then(|opened| self.engine(opened).map_err(Error::about(path)));
+        let engine = opened.and_then(|opened| self.open_engine(opened).map_err(Error::about(path)));
         let engine = engine.map_err(|error| of_a_copy(error, model))?;
         let (path, model, pixels) = (path.to_path_buf(), model.to_path_buf(), self.pixels);
         let options = self.clone();
         Ok(Tokenizer { engine, path, model, pixels, options, images_max: usize::MAX })
     }
 
-    fn engine(&self, opened: Opened) -> Result<Box<dyn Engine>> {
+    fn open_engine(&self, opened: Opened) -> Result<Box<dyn Engine>> {
         if !matches!(opened.config.architecture, Architecture::Onnx(_)) {
-            return engine::open(opened, self.device, self.precision);
+            return match self.engine {
+                EngineKind::Own => engine::open(opened, self.device, self.precision),
+                EngineKind::Candle => engine::open_reference(opened, self.device, self.precision),
+            };
         }
         let library = self.onnxruntime.as_deref();
         // Where pictures keep their sizes, the model's own says nothing of them.

@@ -10,14 +10,15 @@ use super::tokenizer_options::refuse_unfinished;
 use super::train_choices::{InitFrom, RecipeChoice};
 use super::{places, resume};
 use crate::config::Recipe;
+use crate::engine::DeviceChoice;
 use crate::error::{Error, Result};
 use crate::storage;
 use crate::train::input::images::Images;
 use crate::train::{self, TrainSummary};
 use crate::util::numbers::counted;
 use crate::util::settings::{
-    ALPHA, BATCH_SIZE, BUDGET, INIT_FROM, MICRO_BATCH, MODEL, ORIENTATION, PERCEPTUAL_WEIGHTS,
-    PILLOW, RECIPE, RESIZE, RESUME, SEED, SIZE, STEPS, Setting,
+    ALPHA, BATCH_SIZE, BUDGET, DEVICE, INIT_FROM, MICRO_BATCH, MODEL, ORIENTATION,
+    PERCEPTUAL_WEIGHTS, PILLOW, RECIPE, RESIZE, RESUME, SEED, SIZE, STEPS, Setting,
 };
 use crate::util::{compute_pool, text};
 
@@ -37,6 +38,7 @@ pub struct Train {
     resume: bool,
     budget: Option<Duration>,
     cache_crops: Option<u64>,
+    device: DeviceChoice,
     pub(super) pixels: PixelSettings,
 }
 
@@ -64,6 +66,7 @@ impl Train {
             resume: false,
             budget: None,
             cache_crops: None,
+            device: DeviceChoice::Cpu,
             pixels: PixelSettings::default(),
         }
     }
@@ -85,6 +88,13 @@ impl Train {
     /// default [`Recipe::DEFAULT`].
     pub fn recipe(mut self, recipe: impl Into<RecipeChoice>) -> Train {
         self.recipe = Some(recipe.into());
+        self
+    }
+
+    /// Where it computes; by default the CPU. It is no part of the recipe, and a training that goes on
+    /// elsewhere ends with other last bits.
+    pub fn device(mut self, device: DeviceChoice) -> Train {
+        self.device = device;
         self
     }
 
@@ -169,6 +179,7 @@ impl Train {
 
     fn run_now(&self, observer: &mut dyn Observer) -> Result<TrainSummary> {
         compute_pool::check_environment()?;
+        self.device.for_candle()?;
         let model = &self.model;
         places::check_new(MODEL, model)?;
         if let Some(error) = train::failed(model) {
@@ -322,6 +333,11 @@ impl Train {
         let folder = &self.model;
         places::writable_folder(MODEL, folder)?;
         let mut recipe = resume::with_absolute_paths(recipe.clone());
+        recipe.train.device = self.device.for_candle()?;
+        if !recipe.train.device.is_cpu() {
+            let text = format!("training on {DEVICE} {}", recipe.train.device.name());
+            observer.event(&Event::Training(&train::Event::Notice(&text)));
+        }
         keep_freed_memory();
         let mut images =
             Images::of(self.inputs.images(self.inputs.take(), false)?, recipe.preparation())?

@@ -1,26 +1,29 @@
 //! Owns convolutions with their own backward pass: candle's are right but ten times slower on the
 //! CPU. Must not know: modules, names of weights.
 //!
-//! Three functions of `conv_float` carry everything: forward, gradient of the input, gradient of
-//! the weight. A transposed convolution is the same three with the roles of input and output
-//! exchanged.
-//!
-//! On devices other than the CPU the calls go to candle's own kernels.
+//! Four operations carry everything: forward, gradient of the input, gradient of the weight, that of the
+//! bias. A transposed convolution is the second, and each of the first two is the other's backward pass.
 
+use candle_core::backend::BackendStorage;
 use candle_core::{
-    CpuStorage, CustomOp1, CustomOp3, Layout, Result, Shape, Storage, Tensor, WithDType, bail,
+    CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, WithDType, bail,
 };
 
 use super::conv_float::ConvFloat;
 use super::conv_kernels::bias_gradient;
 use super::conv_sizes::ConvSizes;
 pub use super::conv_sizes::Padding;
+#[cfg(feature = "candle-cuda")]
+use super::cuda::{compute, launches};
+use super::storage::{for_float, slice};
+#[cfg(feature = "candle-cuda")]
+use candle_core::CudaStorage;
 
 /// `conv2d(x, weight) + bias`: x `[B, C, H, W]`, weight `[O, C, k, k]`, bias `[O]`.
 /// Differentiable in all three; no gradient is computed for what doesn't want one.
 ///
 /// # Errors
-/// Shapes that don't go together; on the CPU, numbers that are neither float32 nor float64.
+/// Shapes that don't go together; numbers that are neither float32 nor float64.
 pub fn conv2d(
     x: &Tensor,
     weight: &Tensor,
@@ -28,29 +31,16 @@ pub fn conv2d(
     stride: usize,
     padding: Padding,
 ) -> Result<Tensor> {
-    if !x.device().is_cpu() {
-        let x = if padding.before == padding.after {
-            x.clone()
-        } else {
-            x.pad_with_zeros(2, padding.before, padding.after)?.pad_with_zeros(
-                3,
-                padding.before,
-                padding.after,
-            )?
-        };
-        let inner = if padding.before == padding.after { padding.before } else { 0 };
-        let y = x.conv2d(weight, inner, stride, 1, 1)?;
-        return add_bias(y, bias);
-    }
     let bias = bias_or_zeros(bias, weight.dim(0)?, x)?;
-    x.contiguous()?.apply_op3(&weight.contiguous()?, &bias, Conv2dOp { stride, padding })
+    let sizes = ConvSizes::of(x.dims(), weight.dims(), stride, padding)?;
+    x.contiguous()?.apply_op3(&weight.contiguous()?, &bias, Forward(sizes))
 }
 
 /// `conv_transpose2d(x, weight) + bias`: x `[B, C, H, W]`, weight `[C, O, k, k]`, bias `[O]`,
 /// result `[B, O, (H-1) stride - 2 padding + k, ...]`. Differentiable in all three.
 ///
 /// # Errors
-/// Shapes that don't go together; on the CPU, numbers that are neither float32 nor float64.
+/// Shapes that don't go together; numbers that are neither float32 nor float64.
 pub fn conv_transpose2d(
     x: &Tensor,
     weight: &Tensor,
@@ -58,35 +48,22 @@ pub fn conv_transpose2d(
     stride: usize,
     padding: usize,
 ) -> Result<Tensor> {
-    if !x.device().is_cpu() {
-        let y = x.conv_transpose2d(weight, padding, 0, stride, 1)?;
-        return add_bias(y, bias);
-    }
     let bias = bias_or_zeros(bias, weight.dim(1)?, x)?;
-    x.contiguous()?.apply_op3(&weight.contiguous()?, &bias, ConvTranspose2dOp { stride, padding })
+    let sizes = adjoint(x.dims(), weight.dims(), stride, padding)?;
+    x.contiguous()?.apply_op3(&weight.contiguous()?, &bias, InputGradient(sizes))
 }
 
-/// max(x, 0), with NaN for NaN and the gradient 0 at 0 as PyTorch has them (candle's are 0 and 1).
-///
-/// # Errors
-/// On the CPU, numbers that are neither float32 nor float64.
-pub fn relu(x: &Tensor) -> Result<Tensor> {
-    leaky_relu(x, 0.0)
-}
-
-/// x where x > 0, else `slope` x; the gradient at 0 is `slope`. `slope` from 0 to 1.
-pub(crate) fn leaky_relu(x: &Tensor, slope: f64) -> Result<Tensor> {
-    if x.device().is_cpu() {
-        return x.contiguous()?.apply_op1(LeakyReluOp { slope });
+/// The convolution whose adjoint a transposed one is: from the output of that to its input.
+fn adjoint(x: &[usize], w: &[usize], stride: usize, padding: usize) -> Result<ConvSizes> {
+    let ([n, c, h, wd], [wc, o, kh, kw]) = (x, w) else {
+        bail!("a transposed convolution of {x:?} with {w:?}: both need four dimensions");
+    };
+    let full = |size: usize, k: usize| (size.max(1) - 1) * stride + k;
+    if c != wc || full(*h, *kh) <= 2 * padding || full(*wd, *kw) <= 2 * padding {
+        bail!("a transposed convolution of {x:?} with {w:?}, padding {padding}");
     }
-    x.maximum(&(x * slope)?)
-}
-
-fn add_bias(y: Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-    match bias {
-        Some(b) => y.broadcast_add(&b.reshape((1, b.elem_count(), 1, 1))?),
-        None => Ok(y),
-    }
+    let out = [*n, *o, full(*h, *kh) - 2 * padding, full(*wd, *kw) - 2 * padding];
+    ConvSizes::of(&out, w, stride, Padding::same(padding))
 }
 
 fn bias_or_zeros(bias: Option<&Tensor>, channels: usize, like: &Tensor) -> Result<Tensor> {
@@ -97,62 +74,13 @@ fn bias_or_zeros(bias: Option<&Tensor>, channels: usize, like: &Tensor) -> Resul
     }
 }
 
-/// The elements of a contiguous tensor on the CPU.
-pub(super) fn slice<'a, T: WithDType>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [T]> {
-    let data = storage.as_slice::<T>()?;
-    match layout.contiguous_offsets() {
-        Some((start, end)) => Ok(&data[start..end]),
-        None => bail!("an operation got a tensor that is not contiguous"),
-    }
-}
-
-/// Calls `f` with the elements of contiguous CPU tensors.
-pub(super) fn with_slices<T: WithDType, R, const N: usize>(
-    tensors: [&Tensor; N],
-    f: impl FnOnce([&[T]; N]) -> R,
-) -> Result<R> {
-    let tensors = tensors.map(|t| t.contiguous());
-    let mut held = Vec::with_capacity(N);
-    for tensor in &tensors {
-        match tensor {
-            Ok(t) => held.push(t.storage_and_layout()),
-            Err(e) => bail!("{e}"),
-        }
-    }
-    let mut slices: [&[T]; N] = [&[]; N];
-    for (to, (storage, layout)) in slices.iter_mut().zip(&held) {
-        let Storage::Cpu(storage) = &**storage else { bail!("a tensor that is not on the CPU") };
-        *to = slice(storage, layout)?;
-    }
-    Ok(f(slices))
-}
-
+/// Gradients of input, weight and bias, where they are wanted.
 type Gradients = (Option<Tensor>, Option<Tensor>, Option<Tensor>);
 
-/// Runs `$body` with the type alias `$t` as the element type of `$dtype`.
-macro_rules! for_float {
-    ($dtype:expr, $t:ident, $body:expr) => {
-        match $dtype {
-            candle_core::DType::F32 => {
-                type $t = f32;
-                $body
-            }
-            candle_core::DType::F64 => {
-                type $t = f64;
-                $body
-            }
-            other => bail!("networks are trained in float32 or float64, not {other:?}"),
-        }
-    };
-}
-pub(super) use for_float;
+/// x `[N, C, H, W]`, weight and bias `[O]` to y `[N, O, OH, OW]`.
+struct Forward(ConvSizes);
 
-struct Conv2dOp {
-    stride: usize,
-    padding: Padding,
-}
-
-impl CustomOp3 for Conv2dOp {
+impl CustomOp3 for Forward {
     fn name(&self) -> &'static str {
         "vqtok-conv2d"
     }
@@ -166,13 +94,26 @@ impl CustomOp3 for Conv2dOp {
         b: &CpuStorage,
         bl: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        use candle_core::backend::BackendStorage;
-        let g = ConvSizes::of(xl.dims(), wl.dims(), self.stride, self.padding)?;
-        let shape = Shape::from((g.batch, g.filters, g.out_h, g.out_w));
+        let g = &self.0;
         for_float!(x.dtype(), T, {
-            let y = T::forward(&g, slice(x, xl)?, slice(w, wl)?, slice(b, bl)?)?;
-            Ok((T::to_cpu_storage_owned(y), shape))
+            let y = T::forward(g, slice(x, xl)?, slice(w, wl)?, slice(b, bl)?)?;
+            Ok((T::to_cpu_storage_owned(y), g.output_shape()))
         })
+    }
+
+    #[cfg(feature = "candle-cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        xl: &Layout,
+        w: &CudaStorage,
+        wl: &Layout,
+        b: &CudaStorage,
+        bl: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let shape = self.0.output_shape();
+        let inputs = [(x, xl), (w, wl), (b, bl)];
+        Ok((compute::<f32>(&launches::conv_forward(&self.0), &inputs, shape.elem_count())?, shape))
     }
 
     fn bwd(
@@ -183,74 +124,58 @@ impl CustomOp3 for Conv2dOp {
         _: &Tensor,
         dy: &Tensor,
     ) -> Result<Gradients> {
-        let g = ConvSizes::of(x.dims(), w.dims(), self.stride, self.padding)?;
-        for_float!(x.dtype(), T, {
-            with_slices::<T, _, 3>([x, w, dy], |[xs, ws, dys]| {
-                let device = x.device();
-                let zeros = vec![0.0 as T; g.channels];
-                let dx = x.track_op().then(|| {
-                    let dx = T::input_gradient(&g, dys, ws, &zeros)?;
-                    Tensor::from_vec(dx, x.shape(), device)
-                });
-                let dw = w
-                    .track_op()
-                    .then(|| Tensor::from_vec(T::weight_gradient(&g, xs, dys)?, w.shape(), device));
-                let db = b.track_op().then(|| {
-                    Tensor::from_vec(
-                        bias_gradient(dys, g.filters, g.out_plane()),
-                        b.shape(),
-                        device,
-                    )
-                });
-                Ok((dx.transpose()?, dw.transpose()?, db.transpose()?))
-            })?
-        })
-    }
-}
-
-struct ConvTranspose2dOp {
-    stride: usize,
-    padding: usize,
-}
-
-impl ConvTranspose2dOp {
-    /// The convolution whose adjoint this is: from our output to our input.
-    fn adjoint(&self, x: &[usize], w: &[usize]) -> Result<ConvSizes> {
-        let ([n, c, h, wd], [wc, o, kh, kw]) = (x, w) else {
-            bail!("a transposed convolution of {x:?} with {w:?}: both need four dimensions");
+        let (g, dy) = (self.0, dy.contiguous()?);
+        let dx = || {
+            let zeros = Tensor::zeros(g.channels, dy.dtype(), dy.device())?;
+            dy.apply_op3_no_bwd(w, &zeros, &InputGradient(g))
         };
-        let full = |size: usize, k: usize| (size.max(1) - 1) * self.stride + k;
-        if c != wc || full(*h, *kh) <= 2 * self.padding || full(*wd, *kw) <= 2 * self.padding {
-            bail!("a transposed convolution of {x:?} with {w:?}, padding {}", self.padding);
-        }
-        let out = [*n, *o, full(*h, *kh) - 2 * self.padding, full(*wd, *kw) - 2 * self.padding];
-        ConvSizes::of(&out, w, self.stride, Padding::same(self.padding))
+        let dx = x.track_op().then(dx);
+        let dw = w.track_op().then(|| x.apply_op2_no_bwd(&dy, &WeightGradient(g)));
+        let db = b.track_op().then(|| dy.apply_op1_no_bwd(&ChannelSums));
+        Ok((dx.transpose()?, dw.transpose()?, db.transpose()?))
     }
 }
 
-impl CustomOp3 for ConvTranspose2dOp {
+/// The gradient of y, weight and a bias `[C]` to the gradient of x plus the bias: a transposed convolution.
+struct InputGradient(ConvSizes);
+
+impl CustomOp3 for InputGradient {
     fn name(&self) -> &'static str {
         "vqtok-conv-transpose2d"
     }
 
     fn cpu_fwd(
         &self,
-        x: &CpuStorage,
-        xl: &Layout,
+        dy: &CpuStorage,
+        dyl: &Layout,
         w: &CpuStorage,
         wl: &Layout,
         b: &CpuStorage,
         bl: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        use candle_core::backend::BackendStorage;
-        let g = self.adjoint(xl.dims(), wl.dims())?;
-        let shape = Shape::from((g.batch, g.channels, g.height, g.width));
-        for_float!(x.dtype(), T, {
-            let y = T::input_gradient(&g, slice(x, xl)?, slice(w, wl)?, slice(b, bl)?)?;
-            Ok((T::to_cpu_storage_owned(y), shape))
+        let g = &self.0;
+        for_float!(dy.dtype(), T, {
+            let dx = T::input_gradient(g, slice(dy, dyl)?, slice(w, wl)?, slice(b, bl)?)?;
+            Ok((T::to_cpu_storage_owned(dx), g.input_shape()))
         })
     }
 
+    #[cfg(feature = "candle-cuda")]
+    fn cuda_fwd(
+        &self,
+        dy: &CudaStorage,
+        dyl: &Layout,
+        w: &CudaStorage,
+        wl: &Layout,
+        b: &CudaStorage,
+        bl: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let (plan, shape) = (launches::conv_input_gradient(&self.0), self.0.input_shape());
+        let inputs = [(dy, dyl), (w, wl), (b, bl)];
+        Ok((compute::<f32>(&plan, &inputs, shape.elem_count())?, shape))
+    }
+
+    /// `x` is what a transposed convolution takes, in the place of the gradient of y.
     fn bwd(
         &self,
         x: &Tensor,
@@ -259,57 +184,73 @@ impl CustomOp3 for ConvTranspose2dOp {
         _: &Tensor,
         dy: &Tensor,
     ) -> Result<Gradients> {
-        let g = self.adjoint(x.dims(), w.dims())?;
-        for_float!(x.dtype(), T, {
-            with_slices::<T, _, 3>([x, w, dy], |[xs, ws, dys]| {
-                let device = x.device();
-                let zeros = vec![0.0 as T; g.filters];
-                let dx = x
-                    .track_op()
-                    .then(|| Tensor::from_vec(T::forward(&g, dys, ws, &zeros)?, x.shape(), device));
-                let dw = w
-                    .track_op()
-                    .then(|| Tensor::from_vec(T::weight_gradient(&g, dys, xs)?, w.shape(), device));
-                let db = b.track_op().then(|| {
-                    let sums = bias_gradient(dys, g.channels, g.height * g.width);
-                    Tensor::from_vec(sums, b.shape(), device)
-                });
-                Ok((dx.transpose()?, dw.transpose()?, db.transpose()?))
-            })?
-        })
+        let (g, dy) = (self.0, dy.contiguous()?);
+        let dx = || {
+            let zeros = Tensor::zeros(g.filters, dy.dtype(), dy.device())?;
+            dy.apply_op3_no_bwd(w, &zeros, &Forward(g))
+        };
+        let dx = x.track_op().then(dx);
+        let dw = w.track_op().then(|| dy.apply_op2_no_bwd(x, &WeightGradient(g)));
+        let db = b.track_op().then(|| dy.apply_op1_no_bwd(&ChannelSums));
+        Ok((dx.transpose()?, dw.transpose()?, db.transpose()?))
     }
 }
 
-struct LeakyReluOp {
-    slope: f64,
-}
+/// x and the gradient of y to that of the weight `[O, C, kh, kw]`.
+struct WeightGradient(ConvSizes);
 
-impl CustomOp1 for LeakyReluOp {
+impl CustomOp2 for WeightGradient {
     fn name(&self) -> &'static str {
-        "vqtok-leaky-relu"
+        "vqtok-conv-weight-gradient"
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        use candle_core::backend::BackendStorage;
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        xl: &Layout,
+        dy: &CpuStorage,
+        dyl: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let g = &self.0;
         for_float!(x.dtype(), T, {
-            let slope = self.slope as T;
-            let x = slice::<T>(x, layout)?;
-            let y: Vec<T> = x.iter().map(|v| if *v > 0.0 { *v } else { slope * *v }).collect();
-            Ok((T::to_cpu_storage_owned(y), layout.shape().clone()))
+            let dw = T::weight_gradient(g, slice(x, xl)?, slice(dy, dyl)?)?;
+            Ok((T::to_cpu_storage_owned(dw), g.weight_shape()))
         })
     }
 
-    fn bwd(&self, x: &Tensor, _: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
-        for_float!(x.dtype(), T, {
-            let slope = self.slope as T;
-            with_slices::<T, _, 2>([x, dy], |[xs, dy]| {
-                let dx: Vec<T> = xs
-                    .iter()
-                    .zip(dy)
-                    .map(|(x, d)| if *x > 0.0 { *d } else { slope * *d })
-                    .collect();
-                Ok(Some(Tensor::from_vec(dx, x.shape(), x.device())?))
-            })?
+    #[cfg(feature = "candle-cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        xl: &Layout,
+        dy: &CudaStorage,
+        dyl: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let (plan, shape) = (launches::conv_weight_gradient(&self.0), self.0.weight_shape());
+        Ok((compute::<f32>(&plan, &[(x, xl), (dy, dyl)], shape.elem_count())?, shape))
+    }
+}
+
+/// Sums over images and pixels of `[N, C, H, W]`, `[C]`: the gradient of a bias.
+struct ChannelSums;
+
+impl CustomOp1 for ChannelSums {
+    fn name(&self) -> &'static str {
+        "vqtok-channel-sums"
+    }
+
+    fn cpu_fwd(&self, dy: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (_, channels, height, width) = layout.shape().dims4()?;
+        for_float!(dy.dtype(), T, {
+            let sums = bias_gradient(slice::<T>(dy, layout)?, channels, height * width);
+            Ok((T::to_cpu_storage_owned(sums), Shape::from(channels)))
         })
+    }
+
+    #[cfg(feature = "candle-cuda")]
+    fn cuda_fwd(&self, dy: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        let (images, channels, height, width) = layout.shape().dims4()?;
+        let plan = launches::channel_sums([images, channels, height * width]);
+        Ok((compute::<f32>(&plan, &[(dy, layout)], channels)?, Shape::from(channels)))
     }
 }

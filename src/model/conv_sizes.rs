@@ -1,6 +1,6 @@
 //! Owns the sizes of one convolution, and how its work is cut into blocks by them alone.
 
-use candle_core::{Result, bail};
+use candle_core::{Result, Shape, bail};
 
 use crate::kernels::Window;
 
@@ -68,6 +68,21 @@ impl ConvSizes {
             out_h: (h + pad - kh) / stride + 1,
             out_w: (w + pad - kw) / stride + 1,
         })
+    }
+
+    /// That of x.
+    pub(super) fn input_shape(&self) -> Shape {
+        Shape::from((self.batch, self.channels, self.height, self.width))
+    }
+
+    /// That of y.
+    pub(super) fn output_shape(&self) -> Shape {
+        Shape::from((self.batch, self.filters, self.out_h, self.out_w))
+    }
+
+    /// That of the weight.
+    pub(super) fn weight_shape(&self) -> Shape {
+        Shape::from((self.filters, self.channels, self.kernel_h, self.kernel_w))
     }
 
     /// The window, as kernels have it.

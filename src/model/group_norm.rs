@@ -4,13 +4,17 @@
 use candle_core::{CpuStorage, CustomOp3, DType, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
-use super::conv::{slice, with_slices};
 use super::conv_fast::isa;
+#[cfg(feature = "candle-cuda")]
+use super::cuda::{compute, launches};
+use super::storage::slice;
 use super::topology::NormSpec;
 use crate::kernels::{Group, normalise, normalise_gradient};
+#[cfg(feature = "candle-cuda")]
+use candle_core::CudaStorage;
 
 /// GroupNorm of x `[B, C, H, W]`, weight and bias `[C]`, and SiLU of that where asked for. None for what
-/// isn't float32 on the CPU.
+/// isn't float32.
 ///
 /// # Errors
 /// Shapes that don't go together.
@@ -20,19 +24,21 @@ pub(super) fn group_norm(
     spec: NormSpec,
     silu: bool,
 ) -> Result<Option<Tensor>> {
-    if !x.device().is_cpu() || x.dtype() != DType::F32 {
+    if x.dtype() != DType::F32 {
         return Ok(None);
     }
-    let op = GroupNormOp { spec, silu };
+    let op = GroupNormOp(Normalisation { spec, silu });
     x.contiguous()?.apply_op3(&weight.contiguous()?, &bias.contiguous()?, op).map(Some)
 }
 
-struct GroupNormOp {
+/// What is computed, both ways.
+#[derive(Clone, Copy)]
+struct Normalisation {
     spec: NormSpec,
     silu: bool,
 }
 
-impl GroupNormOp {
+impl Normalisation {
     /// Channels of a group, and pixels.
     fn sizes(&self, x: &[usize], weight: &[usize]) -> Result<(usize, usize)> {
         let ([_, c, h, w], [channels]) = (x, weight) else {
@@ -42,6 +48,14 @@ impl GroupNormOp {
             bail!("a normalisation of {x:?} by {weight:?} in {} groups", self.spec.groups);
         }
         Ok((c / self.spec.groups, h * w))
+    }
+
+    /// For the kernels of a GPU.
+    #[cfg(feature = "candle-cuda")]
+    fn on_device(&self, x: &[usize], weight: &[usize]) -> Result<launches::Groups> {
+        let (channels, pixels) = self.sizes(x, weight)?;
+        let (groups, epsilon) = (self.spec.groups, self.spec.eps);
+        Ok(launches::Groups { images: x[0], groups, channels, pixels, epsilon, silu: self.silu })
     }
 
     /// Group `at` of all images' groups.
@@ -58,6 +72,9 @@ impl GroupNormOp {
     }
 }
 
+/// x, weight and bias to y.
+struct GroupNormOp(Normalisation);
+
 impl CustomOp3 for GroupNormOp {
     fn name(&self) -> &'static str {
         "vqtok-group-norm"
@@ -72,14 +89,30 @@ impl CustomOp3 for GroupNormOp {
         b: &CpuStorage,
         bl: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let (channels, pixels) = self.sizes(xl.dims(), wl.dims())?;
+        let (channels, pixels) = self.0.sizes(xl.dims(), wl.dims())?;
         let isa = isa()?;
         let (x, affine) = (slice::<f32>(x, xl)?, (slice(w, wl)?, slice(b, bl)?));
         let mut y = vec![0.0; x.len()];
         let each = (channels * pixels).max(1);
         let groups = y.par_chunks_mut(each).zip(x.par_chunks(each)).enumerate();
-        groups.for_each(|(at, (y, x))| normalise(isa, self.group(at, channels, x, affine), y));
+        groups.for_each(|(at, (y, x))| normalise(isa, self.0.group(at, channels, x, affine), y));
         Ok((CpuStorage::F32(y), xl.shape().clone()))
+    }
+
+    #[cfg(feature = "candle-cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        xl: &Layout,
+        w: &CudaStorage,
+        wl: &Layout,
+        b: &CudaStorage,
+        bl: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let plan = launches::group_norm(&self.0.on_device(xl.dims(), wl.dims())?);
+        let shape = xl.shape().clone();
+        let inputs = [(x, xl), (w, wl), (b, bl)];
+        Ok((compute::<f32>(&plan, &inputs, shape.elem_count())?, shape))
     }
 
     fn bwd(
@@ -90,34 +123,79 @@ impl CustomOp3 for GroupNormOp {
         _: &Tensor,
         dy: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let (channels, pixels) = self.sizes(x.dims(), w.dims())?;
+        let affine = Tensor::cat(&[&w.detach(), &b.detach()], 0)?;
+        let all = x.apply_op3_no_bwd(&affine, &dy.contiguous()?, &GroupNormGradient(self.0))?;
+        let (count, channels) = (x.elem_count(), w.elem_count());
+        let dx = all.narrow(0, 0, count)?.reshape(x.shape())?;
+        let dw = all.narrow(0, count, channels)?;
+        let db = all.narrow(0, count + channels, channels)?;
+        Ok((Some(dx), Some(dw), Some(db)))
+    }
+}
+
+/// x, weight and bias one behind the other, and the gradient of y, to the gradients of all three one behind
+/// the other: one pass makes them.
+struct GroupNormGradient(Normalisation);
+
+impl CustomOp3 for GroupNormGradient {
+    fn name(&self) -> &'static str {
+        "vqtok-group-norm-gradient"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        xl: &Layout,
+        affine: &CpuStorage,
+        al: &Layout,
+        dy: &CpuStorage,
+        dyl: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (xs, dys) = (slice::<f32>(x, xl)?, slice::<f32>(dy, dyl)?);
+        let affine = slice::<f32>(affine, al)?;
+        let (ws, bs) = affine.split_at(affine.len() / 2);
+        let (channels, pixels) = self.0.sizes(xl.dims(), &[ws.len()])?;
         let isa = isa()?;
         let each = (channels * pixels).max(1);
-        with_slices::<f32, _, 4>([x, w, b, dy], |[xs, ws, bs, dys]| {
-            let mut dx = vec![0.0; xs.len()];
-            // By image: the parts of the weight's gradient and of the bias's.
-            let mut parts = vec![[0.0; 2]; xs.len() / pixels.max(1)];
-            let groups = dx.par_chunks_mut(each).zip(parts.par_chunks_mut(channels));
-            let groups = groups.zip(xs.par_chunks(each).zip(dys.par_chunks(each))).enumerate();
-            groups.for_each(|(at, ((dx, parts), (x, dy)))| {
-                let (mut dw, mut db) = (vec![0.0; channels], vec![0.0; channels]);
-                let group = self.group(at, channels, x, (ws, bs));
-                normalise_gradient(isa, group, dy, dx, (&mut dw, &mut db));
-                for (part, sums) in parts.iter_mut().zip(dw.into_iter().zip(db)) {
-                    *part = sums.into();
-                }
-            });
-            let sum = |which: usize| -> Vec<f32> {
-                let of = |c: usize| parts.iter().skip(c).step_by(ws.len()).map(|part| part[which]);
-                (0..ws.len()).map(|c| of(c).sum::<f64>() as f32).collect()
-            };
-            let device = x.device();
-            Ok((
-                Some(Tensor::from_vec(dx, x.shape(), device)?),
-                Some(Tensor::from_vec(sum(0), w.shape(), device)?),
-                Some(Tensor::from_vec(sum(1), b.shape(), device)?),
-            ))
-        })?
+        let mut all = vec![0.0; xs.len() + affine.len()];
+        let (dx, sums) = all.split_at_mut(xs.len());
+        // By image: the parts of the weight's gradient and of the bias's.
+        let mut parts = vec![[0.0; 2]; xs.len() / pixels.max(1)];
+        let groups = dx.par_chunks_mut(each).zip(parts.par_chunks_mut(channels));
+        let groups = groups.zip(xs.par_chunks(each).zip(dys.par_chunks(each))).enumerate();
+        groups.for_each(|(at, ((dx, parts), (x, dy)))| {
+            let (mut dw, mut db) = (vec![0.0; channels], vec![0.0; channels]);
+            let group = self.0.group(at, channels, x, (ws, bs));
+            normalise_gradient(isa, group, dy, dx, (&mut dw, &mut db));
+            for (part, sums) in parts.iter_mut().zip(dw.into_iter().zip(db)) {
+                *part = sums.into();
+            }
+        });
+        for (which, sums) in sums.chunks_mut(ws.len().max(1)).enumerate() {
+            for (c, sum) in sums.iter_mut().enumerate() {
+                let parts = parts.iter().skip(c).step_by(ws.len()).map(|part| part[which]);
+                *sum = parts.sum::<f64>() as f32;
+            }
+        }
+        let shape = Shape::from(all.len());
+        Ok((CpuStorage::F32(all), shape))
+    }
+
+    #[cfg(feature = "candle-cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        xl: &Layout,
+        affine: &CudaStorage,
+        al: &Layout,
+        dy: &CudaStorage,
+        dyl: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let affine_len = al.shape().elem_count();
+        let plan = launches::group_norm_gradient(&self.0.on_device(xl.dims(), &[affine_len / 2])?);
+        let count = xl.shape().elem_count() + affine_len;
+        let all = compute::<f32>(&plan, &[(x, xl), (affine, al), (dy, dyl)], count)?;
+        Ok((all, Shape::from(count)))
     }
 }
 
@@ -136,7 +214,7 @@ mod tests {
     }
 
     /// The definition in float64, of candle's operations.
-    fn definition(x: &Tensor, w: &Tensor, b: &Tensor, op: &GroupNormOp) -> Tensor {
+    fn definition(x: &Tensor, w: &Tensor, b: &Tensor, op: &Normalisation) -> Tensor {
         let (n, c, height, width) = x.dims4().unwrap();
         let grouped = x.reshape((n, op.spec.groups, ())).unwrap();
         let centred = grouped.broadcast_sub(&grouped.mean_keepdim(2).unwrap()).unwrap();
@@ -167,7 +245,7 @@ mod tests {
                 pick(&mut r, &[1, 3, 8, 16, 33]),
             ];
             let spec = NormSpec { groups, eps: 1e-6, by_codes: false };
-            let op = GroupNormOp { spec, silu: case % 2 == 0 };
+            let op = Normalisation { spec, silu: case % 2 == 0 };
             let x = (random(&mut r, &shape, 2.0) + 0.7).unwrap();
             let [w, b] = [1.0, 0.5].map(|scale| random(&mut r, &shape[1..2], scale));
             let dy = random(&mut r, &shape, 1.0);

@@ -3,16 +3,19 @@
 //! shards, devices other than candle's.
 //!
 //! `config` is the language, `pixels` the bytes. `topology` says which layers a network has;
-//! `sequential` makes them `layers` of candle, whose convolutions, pooling, norms and products
-//! (`conv`, `pool`, `group_norm`, `gemm`) have backward passes of their own; `autoencoder`, `vqvae2` and `dalle` are
+//! `sequential` makes them `layers` of candle, whose convolutions, pooling, rectifiers, norms and products
+//! (`conv`, `pool`, `relu`, `group_norm`, `gemm`) have backward passes of their own, over slices that `storage`
+//! gives; `autoencoder`, `vqvae2` and `dalle` are
 //! the networks. `quantizer`, `residual`, `multiscale` and `fsq` pick codes, `codec` joins both,
-//! `reference` is the loaded model.
+//! `reference` is the loaded model, `compute_device` where candle computes, `cuda` the kernels of
+//! training there.
 //!
 //! `quantizer` and `conv_kernels` take rayon's threads: rows and blocks are split by their number
 //! alone, so that no bit depends on how many threads there are.
 
 pub(crate) mod autoencoder;
 pub(crate) mod codec;
+pub(crate) mod compute_device;
 pub(crate) mod config;
 pub(crate) mod conv;
 mod conv_fast;
@@ -20,6 +23,7 @@ mod conv_float;
 mod conv_gradient;
 mod conv_kernels;
 mod conv_sizes;
+pub(crate) mod cuda;
 pub(crate) mod dalle;
 pub(crate) mod finite;
 pub(crate) mod fsq;
@@ -32,9 +36,11 @@ pub(crate) mod pixels;
 pub(crate) mod pool;
 pub(crate) mod quantizer;
 mod reference;
+pub(crate) mod relu;
 pub(crate) mod residual;
 pub(crate) mod sequential;
 mod sizes;
+pub(crate) mod storage;
 pub(crate) mod topology;
 pub(crate) mod vqvae2;
 

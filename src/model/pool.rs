@@ -2,12 +2,16 @@
 //! and a maximum over a reshaped window gives every tied element the whole.
 
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Storage, Tensor, WithDType, bail};
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor, WithDType};
 
-use super::conv::{for_float, slice};
+#[cfg(feature = "candle-cuda")]
+use super::cuda::{compute, launches};
+use super::storage::{for_float, slice};
+#[cfg(feature = "candle-cuda")]
+use candle_core::CudaStorage;
 
 /// Maximum of each 2x2 window, stride 2: `[B, C, H, W]` to `[B, C, H/2, W/2]`, rounding down; NaN
-/// where one is. Of equal values the first in row order gets the gradient. On the CPU.
+/// where one is. Of equal values the first in row order gets the gradient.
 pub(crate) fn max_pool2(x: &Tensor) -> Result<Tensor> {
     x.contiguous()?.apply_op1(MaxPool2)
 }
@@ -58,18 +62,55 @@ impl CustomOp1 for MaxPool2 {
         })
     }
 
+    #[cfg(feature = "candle-cuda")]
+    fn cuda_fwd(&self, x: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        let (b, c, h, w) = layout.shape().dims4()?;
+        let shape = Shape::from((b, c, h / 2, w / 2));
+        let plan = launches::max_pool_2([b * c, h, w]);
+        Ok((compute::<f32>(&plan, &[(x, layout)], shape.elem_count())?, shape))
+    }
+
     fn bwd(&self, x: &Tensor, _: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
-        let (_, _, h, w) = x.dims4()?;
-        let x = x.contiguous()?;
-        let (storage, layout) = x.storage_and_layout();
-        let Storage::Cpu(storage) = &*storage else { bail!("max_pool2 runs on the CPU") };
+        x.apply_op2_no_bwd(&dy.contiguous()?, &MaxPool2Gradient).map(Some)
+    }
+}
+
+/// x and the gradient of the maxima to that of x.
+struct MaxPool2Gradient;
+
+impl CustomOp2 for MaxPool2Gradient {
+    fn name(&self) -> &'static str {
+        "vqtok-max-pool2-gradient"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        xl: &Layout,
+        dy: &CpuStorage,
+        dyl: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (_, _, h, w) = xl.shape().dims4()?;
         for_float!(x.dtype(), T, {
-            let values = slice::<T>(storage, layout)?;
-            let dy: Vec<T> = dy.flatten_all()?.to_vec1()?;
-            let mut dx = vec![0.0 as T; values.len()];
-            for_windows(values, h, w, |from, to| dx[to] += dy[from]);
-            Ok(Some(Tensor::from_vec(dx, x.shape(), x.device())?))
+            let (x, dy) = (slice::<T>(x, xl)?, slice::<T>(dy, dyl)?);
+            let mut dx = vec![0.0 as T; x.len()];
+            for_windows(x, h, w, |from, to| dx[to] += dy[from]);
+            Ok((T::to_cpu_storage_owned(dx), xl.shape().clone()))
         })
+    }
+
+    #[cfg(feature = "candle-cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        xl: &Layout,
+        dy: &CudaStorage,
+        dyl: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let (b, c, h, w) = xl.shape().dims4()?;
+        let plan = launches::max_pool_2_gradient([b * c, h, w]);
+        let dx = compute::<f32>(&plan, &[(x, xl), (dy, dyl)], b * c * h * w)?;
+        Ok((dx, xl.shape().clone()))
     }
 }
 

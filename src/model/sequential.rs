@@ -4,7 +4,7 @@
 use candle_core::{Device, Result as CandleResult, Tensor};
 use candle_nn::var_builder::VarBuilder;
 
-use super::conv::{Padding, conv_transpose2d, conv2d, relu};
+use super::conv::{Padding, conv_transpose2d, conv2d};
 use super::layers::{
     AdaptiveNorm, AffineResidual, AttentionProjection, AttnBlock, Bottleneck, Conv2d,
     ConvTranspose2d, InvertedBottleneck, LayerNorm, Linear, Mixture, Norm, PatchEmbedding,
@@ -13,6 +13,7 @@ use super::layers::{
     take_pixels,
 };
 use super::pool::max_pool2;
+use super::relu::relu;
 use super::topology::{
     BottleneckSpec, ConvGeometry, ConvSpec, Emit, InvertedSpec, Nonlinearity, NormSpec, Resample,
     ResnetSpec, TokenRow, TransformerSpec,

@@ -46,7 +46,9 @@ pub struct Evaluation {
 /// A tokenizer ready to be judged.
 pub(crate) struct Evaluator {
     network: Autoencoder,
+    /// On the host, as it will choose when the model is used.
     quantizer: ResidualQuantizer,
+    device: Device,
     pixels: Pixels,
     counts: CodeCounts,
     images: usize,
@@ -59,13 +61,14 @@ pub(crate) struct Evaluator {
 
 impl Evaluator {
     /// From weights by name, the codebook among them where the model has one. Codes are chosen as
-    /// they will be when the model is used.
+    /// they will be when the model is used; the network computes on `device`.
     pub(crate) fn new(
         model: &ModelConfig,
         weights: &BTreeMap<String, Vec<f32>>,
+        device: &Device,
     ) -> Result<Evaluator> {
-        let parameters = Parameters::new();
-        let network = build(model, parameters.builder(DType::F32, &Device::Cpu))?;
+        let parameters = Parameters::new(device);
+        let network = build(model, parameters.builder(DType::F32))?;
         let mut weights = weights.clone();
         let codebook = weights.remove(CODEBOOK_NAME);
         weights.retain(|name, _| !name.starts_with(QUANTIZER_PREFIX));
@@ -73,7 +76,8 @@ impl Evaluator {
         Ok(Evaluator {
             network,
             quantizer: ResidualQuantizer::new(&model.quantizer, codebook, None)?,
-            pixels: Pixels::of(model)?,
+            device: device.clone(),
+            pixels: Pixels::of(model, device)?,
             counts: CodeCounts::of_levels(model.quantizer.depth, model.quantizer.codes),
             images: 0,
             psnr: 0.0,
@@ -154,7 +158,7 @@ impl Evaluator {
         for codes in codes.chunks(BATCH) {
             let indices: Vec<u32> = codes.iter().flat_map(|code| [*code; FIELD * FIELD]).collect();
             let field = [CodeLevel { codes: &indices, height: FIELD, width: FIELD }];
-            let latents = lookup_map(&first, codes.len(), &field, &Device::Cpu)?;
+            let latents = lookup_map(&first, codes.len(), &field, &self.device)?;
             let images = decode_plain(&self.network, &latents)?;
             let middle = images.narrow(2, factor, factor)?.narrow(3, factor, factor)?;
             patches.extend(self.to_unit(&flat(&middle.contiguous()?)?));

@@ -18,6 +18,8 @@ pub enum Event<'a> {
         remaining: Duration,
         /// Most memory that a step needs, in bytes.
         memory_bytes: u64,
+        /// Most of a GPU's memory, in bytes; None where the processor computes.
+        device_bytes: Option<u64>,
         /// Steps to do.
         steps: usize,
         /// Images trained on.

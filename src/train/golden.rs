@@ -4,10 +4,21 @@
 #![allow(dead_code)]
 
 use std::collections::HashMap;
+use std::sync::OnceLock;
 
 use candle_core::{DType, Device, Tensor};
 
 use crate::model::config::{Parts, VqganConfig};
+
+/// Where the reference is compared: on the processor, or, with `VQTOK_TEST_DEVICE=cuda` in a build with the
+/// feature candle-cuda, on the first card.
+pub(crate) fn device() -> &'static Device {
+    static DEVICE: OnceLock<Device> = OnceLock::new();
+    DEVICE.get_or_init(|| match std::env::var("VQTOK_TEST_DEVICE").as_deref() {
+        Ok("cuda") => Device::new_cuda(0).expect("a card"),
+        _ => Device::Cpu,
+    })
+}
 
 /// `../shared/golden_train/<name>`.
 pub(crate) struct Case {
@@ -24,7 +35,7 @@ impl Case {
         let json = std::fs::read(folder.join("case.json")).unwrap();
         Some(Case {
             json: serde_json::from_slice(&json).unwrap(),
-            tensors: candle_core::safetensors::load(folder.join("data.safetensors"), &Device::Cpu)
+            tensors: candle_core::safetensors::load(folder.join("data.safetensors"), device())
                 .unwrap(),
         })
     }

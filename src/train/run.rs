@@ -298,7 +298,8 @@ impl<'a> Run<'a> {
 
     /// A picture of what the weights that would be saved now make of the chosen images.
     fn picture(&mut self) -> Result<()> {
-        let evaluator = Evaluator::new(self.model, &self.trainer.final_weights()?)?;
+        let evaluator =
+            Evaluator::new(self.model, &self.trainer.final_weights()?, self.settings.device.get())?;
         let (sheet, psnr) = self.pictures.draw(evaluator, self.model.pixels.channels)?;
         self.workspace.record()?.picture(self.trainer.step_count(), &sheet, psnr)
     }

@@ -42,6 +42,7 @@ settings! {
     CODE_PICTURES = "code_pictures",
     COLUMN = "column",
     DEVICE = "device",
+    ENGINE = "engine",
     EOS = "eos",
     FAIL_ON = "fail_on",
     FAMILY = "family",

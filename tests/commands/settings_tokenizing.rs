@@ -80,6 +80,7 @@ fn tokenize_case(flag: &str) -> Option<Case> {
             "tokenize broken --model model --out @ --on-error stop",
         ),
         "device" => Refused("tokenize images --model model --out @ --device tpu"),
+        "engine" => Refused("tokenize images --model model --out @ --engine other"),
         "precision" => Refused("tokenize images --model model --out @ --precision bf16"),
         "threads" => Bounded("tokenize images --model model --out @ --threads 0"),
         flag => return onnx_case(TOKENIZE, flag).or_else(|| rest_case(flag)),

@@ -18,7 +18,9 @@ import subprocess
 import sys
 import tempfile
 
-KERNELS = pathlib.Path(__file__).parents[2] / "src/engine/cuda/kernels.cu"
+SOURCES = pathlib.Path(__file__).parents[2] / "src"
+KERNELS = SOURCES / "engine/cuda/kernels.cu"
+TRAINING = SOURCES / "model/cuda/training.cu"
 
 
 # Of bfloat16 on sm_90 by NVRTC 13.0: at most so many instructions, and the only accesses to the
@@ -117,18 +119,23 @@ def main():
     nvrtc = library()
     major, minor = ctypes.c_int(), ctypes.c_int()
     check(nvrtc.nvrtcVersion(ctypes.byref(major), ctypes.byref(minor)))
-    source = KERNELS.read_bytes()
-    names = [line.split("(")[0].split()[1] for line in source.decode().splitlines() if line.startswith("KERNEL ")]
-    print(f"NVRTC {major.value}.{minor.value}, {architecture}, {len(names)} kernels")
+    print(f"NVRTC {major.value}.{minor.value}, {architecture}")
     nvdisasm, right = disassembler(), True
     if nvdisasm is None:
         print("skipped: there is no nvdisasm, so that no budget is looked at")
-    for name, options in [("f32", []), ("bf16", [b"-DVQTOK_BF16"])]:
+    for name, file, options in [
+        ("f32", KERNELS, []),
+        ("bf16", KERNELS, [b"-DVQTOK_BF16"]),
+        ("training", TRAINING, []),
+    ]:
+        source = file.read_bytes()
+        kernels = [line for line in source.decode().splitlines() if line.startswith("KERNEL ")]
+        names = [line.split("(")[0].split()[1] for line in kernels]
         cubin = compiled(nvrtc, source, [f"--gpu-architecture={architecture}".encode(), *options])
         missing = [name for name in names if f".text.{name}".encode() not in cubin]
         if missing:
             sys.exit(f"{name}: no code for {missing}")
-        print(f"{name}: {len(cubin)} bytes of machine code, every kernel in it")
+        print(f"{name}: {len(cubin)} bytes of machine code, all of {len(names)} kernels in it")
         if nvdisasm:
             budgets = BUDGETS if name == "bf16" and architecture == "sm_90" else {}
             right &= within_budgets(instructions(nvdisasm, cubin), budgets)

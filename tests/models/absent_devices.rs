@@ -40,6 +40,39 @@ fn without_its_libraries_one_line_names_each_that_is_missing() {
     }
 }
 
+#[cfg(not(feature = "candle-cuda"))]
+#[test]
+fn without_candles_cuda_one_line_says_how_to_build_it() {
+    let job = Job::new(2);
+    let train = "train images --model model --recipe tiny.toml --device cuda";
+    let referee =
+        "tokenize images --out out --model model --recipe tiny.toml --engine candle --device cuda";
+    for line in [train.to_string(), format!("{train}:1"), referee.to_string()] {
+        job.expect(2, &line).assert_one_line(&[
+            "--device cuda",
+            "without candle's CUDA side",
+            "--features candle-cuda",
+            "--device cpu",
+        ]);
+    }
+    for (device, word) in [("cuda:all", "one GPU"), ("tensorrt", "one GPU"), ("tpu", "choose auto")]
+    {
+        let line = format!("train images --model model --recipe tiny.toml --device {device}");
+        job.expect(2, &line).assert_one_line(&["--device", device, word]);
+    }
+    let line = "tokenize images --out out --model model --recipe tiny.toml --engine candle --precision bf16";
+    job.expect(2, line).assert_one_line(&["--precision bf16", "--engine candle"]);
+    assert!(!job.path("model").exists() && !job.path("out").exists(), "work was done before");
+}
+
+#[test]
+fn the_reference_engine_gives_the_same_tokens() {
+    let job = Job::new(5).trained();
+    job.expect(0, "tokenize images --out own --model model --device cpu");
+    job.expect(0, "tokenize images --out reference --model model --engine candle --device cpu");
+    job.expect(0, "diff own reference");
+}
+
 #[test]
 fn the_precision_is_part_of_what_an_output_is() {
     let job = Job::new(3).trained();

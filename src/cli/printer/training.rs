@@ -89,24 +89,31 @@ impl ProgressPrinter<'_> {
     }
 
     fn estimate(&mut self, event: &Event<'_>) {
-        let Event::Estimate { remaining, memory_bytes, steps, images, parameters } = event else {
+        let Event::Estimate { remaining, memory_bytes, device_bytes, steps, images, parameters } =
+            event
+        else {
             return;
         };
         let Training { folder, recipe, .. } = &self.training;
         let seconds = remaining.as_secs_f64();
         let text = format!(
-            "training {} first: recipe {recipe}, {}, {} on {}, about {}, {} of memory",
+            "training {} first: recipe {recipe}, {}, {} on {}, about {}, {} of memory{}",
             text::path(folder),
             counted(*parameters, "parameter"),
             counted(*steps, "step"),
             counted(*images, "image"),
             numbers::seconds(seconds),
-            numbers::bytes(*memory_bytes)
+            numbers::bytes(*memory_bytes),
+            device_bytes
+                .map_or(String::new(), |n| format!(" and {} of the GPU's", numbers::bytes(n)))
         );
-        let fields = json!({
+        let mut fields = json!({
             "model": text::lossy(folder), "recipe": recipe, "steps": steps, "images": images,
             "parameters": parameters, "seconds": seconds, "memory_bytes": memory_bytes,
         });
+        if let Some(bytes) = device_bytes {
+            fields["device_bytes"] = json!(bytes);
+        }
         self.say("estimate", &text, fields);
         self.begin_at(self.training.steps.saturating_sub(*steps as u64));
     }

@@ -57,11 +57,13 @@ static void __syncthreads(void)
 }
 
 #include "kernels.cu"
+#include "../../model/cuda/training.cu"
 
 // Arguments as 64-bit words: addresses, integers, floats by their bits.
 #define P(i) (void *)(uintptr_t)a[i]
 #define I(i) (int)a[i]
 #define F(i) __uint_as_float((unsigned)a[i])
+#define W(i) (wide)a[i]
 static void call_pixels_to_map(const uint64_t *a)
 {
     pixels_to_map(P(0), P(1), P(2), I(3), I(4), I(5));
@@ -101,6 +103,63 @@ static void call_nearest(const uint64_t *a)
 {
     nearest(P(0), P(1), P(2), P(3), P(4), P(5), I(6), I(7), F(8), I(9), F(10), F(11), I(12));
 }
+static void call_leaky_relu(const uint64_t *a) { leaky_relu(P(0), P(1), W(2), F(3)); }
+static void call_leaky_relu_gradient(const uint64_t *a)
+{
+    leaky_relu_gradient(P(0), P(1), P(2), W(3), F(4));
+}
+static void call_scale_all(const uint64_t *a) { scale_all(P(0), W(1), F(2)); }
+static void call_blend(const uint64_t *a) { blend(P(0), P(1), W(2), F(3), F(4)); }
+static void call_blend_square(const uint64_t *a) { blend_square(P(0), P(1), W(2), F(3), F(4)); }
+static void call_descend(const uint64_t *a)
+{
+    descend(P(0), P(1), P(2), W(3), F(4), F(5), F(6), F(7));
+}
+static void call_square_parts(const uint64_t *a) { square_parts(P(0), P(1), W(2)); }
+static void call_square_difference_parts(const uint64_t *a)
+{
+    square_difference_parts(P(0), P(1), P(2), W(3));
+}
+static void call_add_parts(const uint64_t *a) { add_parts(P(0), P(1), I(2)); }
+static void call_sums_of_channels(const uint64_t *a)
+{
+    sums_of_channels(P(0), P(1), I(2), I(3), I(4));
+}
+static void call_add_rows(const uint64_t *a) { add_rows(P(0), P(1), I(2), W(3)); }
+static void call_max_pool_2(const uint64_t *a) { max_pool_2(P(0), P(1), W(2), I(3), I(4)); }
+static void call_max_pool_2_gradient(const uint64_t *a)
+{
+    max_pool_2_gradient(P(0), P(1), P(2), W(3), I(4), I(5));
+}
+static void call_group_norm(const uint64_t *a)
+{
+    group_norm(P(0), P(1), P(2), P(3), I(4), I(5), F(6), I(7));
+}
+static void call_group_norm_gradient(const uint64_t *a)
+{
+    group_norm_gradient(P(0), P(1), P(2), P(3), P(4), I(5), I(6), F(7), I(8));
+}
+static void call_conv_forward(const uint64_t *a)
+{
+    conv_forward(P(0), P(1), P(2), P(3), I(4), I(5), I(6), I(7), I(8), I(9),
+        I(10), I(11), I(12), I(13), I(14));
+}
+static void call_conv_input_gradient(const uint64_t *a)
+{
+    conv_input_gradient(P(0), P(1), P(2), P(3), I(4), I(5), I(6), I(7), I(8), I(9),
+        I(10), I(11), I(12), I(13), I(14));
+}
+static void call_conv_weight_gradient_parts(const uint64_t *a)
+{
+    conv_weight_gradient_parts(P(0), P(1), P(2), I(3), I(4), I(5), I(6), I(7), I(8), I(9),
+        I(10), I(11), I(12), I(13), I(14));
+}
+static void call_unit_rows(const uint64_t *a) { unit_rows(P(0), P(1), I(2), I(3)); }
+static void call_square_rows(const uint64_t *a) { square_rows(P(0), P(1), I(2), I(3)); }
+static void call_nearest_codes(const uint64_t *a)
+{
+    nearest_codes(P(0), P(1), P(2), P(3), I(4), I(5), I(6));
+}
 
 static const struct {
     const char *name;
@@ -123,6 +182,27 @@ static const struct {
     {"softmax_rows", call_softmax_rows, 3},
     {"normalise_rows", call_normalise_rows, 2},
     {"nearest", call_nearest, 13},
+    {"leaky_relu", call_leaky_relu, 4},
+    {"leaky_relu_gradient", call_leaky_relu_gradient, 5},
+    {"scale_all", call_scale_all, 3},
+    {"blend", call_blend, 5},
+    {"blend_square", call_blend_square, 5},
+    {"descend", call_descend, 8},
+    {"square_parts", call_square_parts, 3},
+    {"square_difference_parts", call_square_difference_parts, 4},
+    {"add_parts", call_add_parts, 3},
+    {"sums_of_channels", call_sums_of_channels, 5},
+    {"add_rows", call_add_rows, 4},
+    {"max_pool_2", call_max_pool_2, 5},
+    {"max_pool_2_gradient", call_max_pool_2_gradient, 6},
+    {"group_norm", call_group_norm, 8},
+    {"group_norm_gradient", call_group_norm_gradient, 9},
+    {"conv_forward", call_conv_forward, 15},
+    {"conv_input_gradient", call_conv_input_gradient, 15},
+    {"conv_weight_gradient_parts", call_conv_weight_gradient_parts, 15},
+    {"unit_rows", call_unit_rows, 4},
+    {"square_rows", call_square_rows, 4},
+    {"nearest_codes", call_nearest_codes, 7},
 };
 
 static void (*entry)(const uint64_t *);

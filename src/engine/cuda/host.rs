@@ -19,11 +19,11 @@ const GUARD_BYTES: usize = 4096;
 /// Float32 and bfloat16 not-a-numbers: what a map holds before something is written.
 const UNWRITTEN: u8 = 0xff;
 
-type Emulate =
+pub(crate) type Emulate =
     unsafe extern "C" fn(*const c_char, *const c_uint, c_uint, *const u64, c_int, c_int) -> c_int;
 
 /// `emulate.c` for an element type, compiled and loaded once; it isn't reentrant.
-fn emulator(element: Precision) -> &'static Mutex<Emulate> {
+pub(crate) fn emulator(element: Precision) -> &'static Mutex<Emulate> {
     static LOADED: [OnceLock<Mutex<Emulate>>; 2] = [OnceLock::new(), OnceLock::new()];
     LOADED[usize::from(element == Precision::Bf16)].get_or_init(|| {
         let folder = tempfile::tempdir().unwrap();
@@ -54,26 +54,32 @@ fn emulator(element: Precision) -> &'static Mutex<Emulate> {
 }
 
 /// Memory that is aligned as a device's.
-struct Buffer {
+pub(crate) struct Buffer {
     words: Vec<u128>,
     bytes: usize,
 }
 
 impl Buffer {
-    fn new(bytes: usize, fill: u8) -> Buffer {
+    pub(crate) fn new(bytes: usize, fill: u8) -> Buffer {
         let words = (bytes + GUARD_BYTES).div_ceil(16);
         let mut buffer = Buffer { words: vec![u128::from_ne_bytes([fill; 16]); words], bytes };
         buffer.all()[bytes..].fill(GUARD);
         buffer
     }
 
-    fn all(&mut self) -> &mut [u8] {
+    pub(crate) fn all(&mut self) -> &mut [u8] {
         let (start, len) = (self.words.as_mut_ptr().cast::<u8>(), self.words.len() * 16);
         // SAFETY: the same memory as bytes.
         unsafe { std::slice::from_raw_parts_mut(start, len) }
     }
 
-    fn get(&self) -> &[u8] {
+    /// Whether nothing has written behind it.
+    pub(crate) fn is_whole(&mut self) -> bool {
+        let bytes = self.bytes;
+        self.all()[bytes..].iter().all(|b| *b == GUARD)
+    }
+
+    pub(crate) fn get(&self) -> &[u8] {
         // SAFETY: the same memory as bytes, of which there are at least so many.
         unsafe { std::slice::from_raw_parts(self.words.as_ptr().cast(), self.bytes) }
     }
@@ -122,8 +128,7 @@ impl Host {
                 Work::Convolve(convolve) => self.convolve(convolve),
             }
             for buffer in self.maps.iter_mut().chain(&mut self.weights) {
-                let bytes = buffer.bytes;
-                let whole = buffer.all()[bytes..].iter().all(|b| *b == GUARD);
+                let whole = buffer.is_whole();
                 assert!(whole, "{} {:?} writes past a buffer", command.layer, command.work);
             }
         }

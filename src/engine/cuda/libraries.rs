@@ -75,7 +75,7 @@ impl Library {
             Library::Cudnn => "cudnn",
         };
         let mut absence = Absence::NotFound;
-        for name in cudarc::get_lib_name_candidates(stem) {
+        for name in names(stem) {
             let Err(reason) = open_and_close(&name) else { return Ok(()) };
             // Of another file than the one that was asked for: that one is there.
             if !reason.starts_with(&name) || !reason.contains("cannot open shared object") {
@@ -94,6 +94,18 @@ pub(crate) enum Absence {
     NotFound,
     /// There is one, and the loader says what is wrong with it.
     Broken(String),
+}
+
+/// The names by which it is going to be loaded.
+#[cfg(all(feature = "cuda", not(feature = "candle-cuda")))]
+fn names(stem: &str) -> Vec<String> {
+    cudarc::get_lib_name_candidates(stem)
+}
+
+/// With candle's CUDA side the program is linked to the libraries, and starts only where they are.
+#[cfg(all(feature = "cuda", feature = "candle-cuda"))]
+fn names(stem: &str) -> Vec<String> {
+    ["", ".1", ".9", ".12", ".13"].map(|version| format!("lib{stem}.so{version}")).into()
 }
 
 /// The loader's reason where it can't.

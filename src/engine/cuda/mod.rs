@@ -38,7 +38,7 @@ mod flight;
 #[cfg(feature = "cuda")]
 mod graph;
 #[cfg(test)]
-mod host;
+pub(crate) mod host;
 #[cfg(feature = "cuda")]
 mod kept;
 pub(crate) mod libraries;

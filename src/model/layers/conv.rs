@@ -56,9 +56,20 @@ impl Conv2d {
         self.padded(x, before, stride)
     }
 
+    /// Whether candle's convolution on a GPU would leave outputs unwritten, without a word: it lays out all
+    /// windows first, in one launch whose number of threads is cut to 32 bits.
+    fn exceeds_candle(&self, x: &Tensor, padding: usize, stride: usize) -> Result<bool> {
+        let (b, c, h, w) = x.dims4()?;
+        let kernel = self.geometry.kernel;
+        let out = |side: usize| (side + 2 * padding).saturating_sub(kernel) / stride.max(1) + 1;
+        let laid_out =
+            [b, c, kernel * kernel, out(h), out(w)].map(|n| n as u128).iter().product::<u128>();
+        Ok(!x.device().is_cpu() && laid_out > u128::from(u32::MAX))
+    }
+
     /// With `padding` zeros on each side.
     fn padded(&self, x: &Tensor, padding: usize, stride: usize) -> Result<Tensor> {
-        if self.weight.is_variable() {
+        if self.weight.is_variable() || self.exceeds_candle(x, padding, stride)? {
             // In training: the same sums with a backward pass of their own, several times faster.
             let padding = conv::Padding::same(padding);
             return conv::conv2d(x, &self.weight, self.bias.as_ref(), stride, padding);

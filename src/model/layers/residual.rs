@@ -5,7 +5,7 @@ use candle_nn::var_builder::VarBuilder;
 
 use super::conv::Conv2d;
 use super::norm::{ChannelAffine, Norm};
-use crate::model::conv::relu;
+use crate::model::relu::relu;
 use crate::model::topology::{BottleneckSpec, ConvGeometry, ResnetSpec, Shortcut};
 
 /// GroupNorm, swish, 3x3, GroupNorm, swish, 3x3, plus the input through a 1x1 where the width

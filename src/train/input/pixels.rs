@@ -24,6 +24,8 @@ pub(crate) fn limits(range: InputRange) -> (f64, f64) {
 
 /// How images become what a network sees.
 pub(crate) struct Pixels {
+    /// Where it sees them.
+    device: Device,
     /// The float of each byte.
     table: [f32; 256],
     /// The floats of black and white.
@@ -35,14 +37,14 @@ pub(crate) struct Pixels {
 }
 
 impl Pixels {
-    /// Those of a model.
+    /// Those of a model on `device`.
     ///
     /// # Errors
     /// Where it doesn't say their size.
-    pub(crate) fn of(model: &ModelConfig) -> Result<Pixels> {
+    pub(crate) fn of(model: &ModelConfig, device: &Device) -> Result<Pixels> {
         let (channels, input) = (model.pixels.channels, model.pixels.input);
         let (table, limits) = (input.table(), limits(input));
-        Ok(Pixels { table, limits, channels, side: side(model)? })
+        Ok(Pixels { device: device.clone(), table, limits, channels, side: side(model)? })
     }
 
     /// Numbers of one image, H W C.
@@ -70,6 +72,6 @@ impl Pixels {
                 }
             }
         }
-        Ok(Tensor::from_vec(values, (count, channels, side, side), &Device::Cpu)?)
+        Ok(Tensor::from_vec(values, (count, channels, side, side), &self.device)?)
     }
 }

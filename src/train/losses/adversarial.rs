@@ -11,8 +11,9 @@ use crate::error::{Error, Result};
 use crate::train::losses::schedule::{AdversarialPhase, AdversarialSchedule};
 use crate::train::network::autoencoder::LastLayer;
 use crate::train::network::optimizer::{AdamW, clip, global_norm};
-use crate::train::network::parameters::{Named, Parameters, flat};
+use crate::train::network::parameters::{Named, Parameters, Tensors, to_device, to_host};
 use crate::train::network::random::{fnv1a64, splitmix64};
+use crate::train::network::reductions::sum_of_squares;
 use crate::train::settings::adversarial::AdversarialSettings;
 use crate::util::float_bits::Bits;
 
@@ -65,15 +66,16 @@ pub(crate) struct Adversary {
 }
 
 impl Adversary {
-    /// A fresh one for images of `channels`, in a training of `steps`.
+    /// A fresh one on `device` for images of `channels`, in a training of `steps`.
     pub(crate) fn new(
         settings: &AdversarialSettings,
         channels: usize,
         steps: usize,
         seed: u64,
+        device: &Device,
     ) -> Result<Adversary> {
-        let parameters = Parameters::new();
-        let vb = parameters.builder(DType::F32, &Device::Cpu);
+        let parameters = Parameters::new(device);
+        let vb = parameters.builder(DType::F32);
         let network = Discriminator::new(channels, settings.filters, settings.layers, vb)?;
         parameters.initialize(splitmix64(seed, fnv1a64("discriminator")))?;
         let schedule = AdversarialSchedule::new(settings, steps);
@@ -154,7 +156,7 @@ impl Adversary {
         self.statistics = statistics;
         let (loss, g) = found?;
         let s = &self.settings;
-        if !loss.is_finite() || flat(&g)?.iter().any(|v| !v.is_finite()) {
+        if !loss.is_finite() || !sum_of_squares(&g)?.is_finite() {
             // A discriminator that overflowed must not stop the generator as well.
             return Ok(GeneratorLoss { loss: 0.0, weight: 0.0, gradient: nll.clone() });
         }
@@ -185,14 +187,14 @@ impl Adversary {
     /// rates. Returns the norm of the gradient, and whether it was skipped.
     pub(crate) fn update(
         &mut self,
-        mut gradients: Named,
+        mut gradients: Tensors,
         loss: f64,
         clip_norm: f64,
         decay: f64,
     ) -> Result<(f64, bool)> {
         let norm = match clip_norm {
-            0.0 => global_norm(&gradients),
-            limit => clip(&mut gradients, limit),
+            0.0 => global_norm(&gradients)?,
+            limit => clip(&mut gradients, limit)?,
         };
         let finite = loss.is_finite() && norm.is_finite();
         if finite {
@@ -226,13 +228,13 @@ impl Adversary {
     pub(crate) fn floats(&self) -> Result<Named> {
         let mut floats = Named::new();
         for (part, values) in [
-            ("weights", &self.parameters.values()?),
-            ("moment1", &self.optimizer.moment1),
-            ("moment2", &self.optimizer.moment2),
-            ("statistics", &self.statistics.values),
+            ("weights", self.parameters.values()?),
+            ("moment1", to_host(&self.optimizer.moment1)?),
+            ("moment2", to_host(&self.optimizer.moment2)?),
+            ("statistics", to_host(&self.statistics.values)?),
         ] {
             for (name, values) in values {
-                floats.insert(format!("{TENSOR_PREFIX}{part}.{name}"), values.clone());
+                floats.insert(format!("{TENSOR_PREFIX}{part}.{name}"), values);
             }
         }
         Ok(floats)
@@ -254,13 +256,14 @@ impl Adversary {
         self.parameters
             .set_values(&part("weights"))
             .map_err(|e| Error::invalid(format!("the checkpoint's discriminator: {e}")))?;
-        self.optimizer.moment1 = part("moment1");
-        self.optimizer.moment2 = part("moment2");
+        let here = |name: &str| to_device(part(name), self.parameters.device());
+        self.optimizer.moment1 = here("moment1")?;
+        self.optimizer.moment2 = here("moment2")?;
         self.optimizer.updates = counters.updates;
         if counters.updates > 0 {
             self.schedule.start = self.schedule.start.min(step);
         }
-        self.statistics.values = part("statistics");
+        self.statistics.values = here("statistics")?;
         self.lecam.real = counters.lecam_real.0;
         self.lecam.fake = counters.lecam_fake.0;
         self.weight_scale = counters.weight_scale.0;
@@ -278,11 +281,12 @@ pub(crate) const TENSOR_PREFIX: &str = "adversary.";
 mod tests {
     use super::*;
     use crate::train::network::checkpointing::Sums;
+    use crate::train::network::parameters::flat;
     use crate::train::network::random::unit;
 
     fn adversary() -> Adversary {
         let settings = AdversarialSettings { filters: 4, layers: 1, ..Default::default() };
-        Adversary::new(&settings, 3, 100, 1).unwrap()
+        Adversary::new(&settings, 3, 100, 1, &Device::Cpu).unwrap()
     }
 
     fn images(key: u64, scale: f64) -> Tensor {

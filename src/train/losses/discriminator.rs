@@ -1,13 +1,14 @@
 //! Owns the PatchGAN discriminator (Isola et al. 2017) and its losses.
 
-use std::collections::BTreeMap;
-
 use candle_core::{Result as TensorResult, Tensor, Var};
 use candle_nn::VarBuilder;
 
 use crate::error::Result;
-use crate::model::conv::{Padding, conv2d, leaky_relu};
+use crate::model::conv::{Padding, conv2d};
+use crate::model::relu::leaky_relu;
 use crate::train::network::autoencoder::LastLayer;
+use crate::train::network::parameters::{Tensors, flat};
+use crate::train::network::reductions::{sum_by_rows, sum_of_squares};
 use crate::train::settings::adversarial::AdversarialLoss;
 
 /// A convolution 4x4 with padding 1.
@@ -64,10 +65,10 @@ impl BatchNorm {
 }
 
 /// Running mean and variance of each BatchNorm by name: part of the checkpoint.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Statistics {
-    /// `<norm>.running_mean` and `<norm>.running_var`.
-    pub values: BTreeMap<String, Vec<f32>>,
+    /// `<norm>.running_mean` and `<norm>.running_var`, `[C]`. None is changed in place.
+    pub values: Tensors,
 }
 
 impl Statistics {
@@ -83,14 +84,12 @@ impl Statistics {
         for (what, new, start) in
             [("running_mean", mean.clone(), 0.0), ("running_var", unbiased, 1.0)]
         {
-            let new: Vec<f32> = new.flatten_all()?.to_vec1()?;
-            let old = self
-                .values
-                .entry(format!("{name}.{what}"))
-                .or_insert_with(|| vec![start; new.len()]);
-            for (old, new) in old.iter_mut().zip(new) {
-                *old = 0.9 * *old + 0.1 * new;
-            }
+            let (name, new) = (format!("{name}.{what}"), new.detach().flatten_all()?);
+            let old = match self.values.remove(&name) {
+                Some(old) => old,
+                None => (new.zeros_like()? + start)?,
+            };
+            self.values.insert(name, ((old * 0.9)? + (new * 0.1)?)?);
         }
         Ok(())
     }
@@ -210,7 +209,7 @@ impl Lecam {
     /// mean relu(D(x) - ema_fake)^2 + mean relu(ema_real - D(x'))^2.
     pub(crate) fn penalty(&mut self, real: &Tensor, fake: &Tensor) -> Result<Tensor> {
         let mean = |t: &Tensor| -> Result<f64> {
-            let values = crate::train::network::parameters::flat(t)?;
+            let values = flat(t)?;
             let sum: f64 = values.iter().map(|v| f64::from(*v)).sum();
             Ok(sum / values.len().max(1) as f64)
         };
@@ -253,12 +252,8 @@ pub(crate) fn adaptive_weight(
     let own = LastLayer { weight: &weight, bias: &bias, ..last };
     let image = own.forward(&activation.detach())?;
     let norm = |gradient: &Tensor| -> Result<f64> {
-        let store = (&image * gradient)?.sum_all()?.backward()?;
-        let at_weight = match store.get(&weight) {
-            Some(gradient) => crate::train::network::parameters::flat(gradient)?,
-            None => Vec::new(),
-        };
-        Ok(at_weight.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt())
+        let store = sum_by_rows(&(&image * gradient)?)?.backward()?;
+        Ok(store.get(&weight).map_or(Ok(0.0), sum_of_squares)?.sqrt())
     };
     let (norm_nll, norm_g) = (norm(nll)?, norm(g)?);
     let lambda = (scale * (norm_nll / (norm_g + 1e-4)).clamp(0.0, 1e4)).min(cap);

@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use candle_core::{Device, Result as TensorResult, Tensor};
 
 use crate::error::{Error, Result};
-use crate::model::conv::{Padding, conv2d, relu};
+use crate::model::conv::{Padding, conv2d};
 use crate::model::pool::max_pool2;
+use crate::model::relu::relu;
+use crate::train::network::checkpointing::tensor_bytes;
 
 /// torchvision's `features.N` of the 13 convolutions, by stage; a tap stands after each stage.
 const STAGES: [&[usize]; 5] = [&[0, 2], &[5, 7], &[10, 12, 14], &[17, 19, 21], &[24, 26, 28]];
@@ -48,16 +50,16 @@ pub struct Lpips {
 }
 
 impl Lpips {
-    /// From weights by name: torchvision's `features.N.weight` and `.bias`, the lpips package's
+    /// On `device`, from weights by name: torchvision's `features.N.weight` and `.bias`, the lpips package's
     /// `linL.model.1.weight`; others (a classifier) are not looked at.
     ///
     /// # Errors
     /// Where one is missing or has another shape: heads that are silently not loaded are a classic
     /// way to a useless loss.
-    pub fn new(weights: &BTreeMap<String, Tensor>) -> Result<Lpips> {
+    pub fn new(weights: &BTreeMap<String, Tensor>, device: &Device) -> Result<Lpips> {
         let take = |name: String, shape: &[usize]| -> Result<Tensor> {
             match weights.get(&name) {
-                Some(t) if t.dims() == shape => Ok(t.detach()),
+                Some(t) if t.dims() == shape => Ok(t.detach().to_device(device)?),
                 Some(t) => Err(Error::invalid(format!(
                     "LPIPS weight {name} is {:?}, not {shape:?}",
                     t.dims()
@@ -86,7 +88,7 @@ impl Lpips {
             .collect::<Result<_>>()?;
         let dtype = stages[0][0].0.dtype();
         let constant =
-            |v: [f32; 3]| Tensor::new(&v, &Device::Cpu)?.to_dtype(dtype)?.reshape((1, 3, 1, 1));
+            |v: [f32; 3]| Tensor::new(&v, device)?.to_dtype(dtype)?.reshape((1, 3, 1, 1));
         Ok(Lpips { stages, heads, shift: constant(SHIFT)?, scale: constant(SCALE)? })
     }
 
@@ -142,6 +144,13 @@ impl PerceptualLoss {
     /// `weight` times LPIPS; images are brought from `limits` to [-1, 1].
     pub fn new(lpips: Lpips, weight: f64, limits: (f64, f64)) -> PerceptualLoss {
         PerceptualLoss { lpips, weight, limits }
+    }
+
+    /// Bytes that it holds.
+    pub(crate) fn bytes(&self) -> u64 {
+        let lpips = &self.lpips;
+        let pairs = lpips.stages.iter().flatten().flat_map(|(weight, bias)| [weight, bias]);
+        pairs.chain(&lpips.heads).map(tensor_bytes).sum()
     }
 
     /// `weight` times the mean distance of images `[B, C, H, W]`, C 1 or 3; differentiable in `y`.
@@ -201,7 +210,7 @@ mod tests {
     fn check_lpips(case: &Case, weights: &BTreeMap<String, Tensor>, dtype: DType) -> Lpips {
         let cast = |t: Tensor| t.to_dtype(dtype).unwrap();
         let weights = weights.iter().map(|(name, t)| (name.clone(), cast(t.clone()))).collect();
-        let lpips = Lpips::new(&weights).unwrap();
+        let lpips = Lpips::new(&weights, &Device::Cpu).unwrap();
         let a = cast(case.tensor("image0"));
         let b = Var::from_tensor(&cast(case.tensor("image1"))).unwrap();
         for (l, tap) in lpips.features(&b).unwrap().iter().enumerate() {
@@ -246,7 +255,7 @@ mod tests {
         assert!((loss - 3.0 * mean).abs() <= 1e-5 * loss, "{loss} {mean}");
         // A head that is missing is an error that names it.
         weights.remove("lin3.model.1.weight");
-        let error = Lpips::new(&weights).err().unwrap().to_string();
+        let error = Lpips::new(&weights, &Device::Cpu).err().unwrap().to_string();
         assert!(error.contains("lin3.model.1.weight"), "{error}");
     }
 

@@ -47,16 +47,16 @@ fn canonical(name: &str) -> Option<String> {
     }
 }
 
-/// LPIPS from a file or a folder of files, and the sha256 of its weights in hex.
+/// LPIPS on `device` from a file or a folder of files, and the sha256 of its weights in hex.
 ///
 /// # Errors
 /// Those of [`read`]; where a weight is missing or misshapen (its name is given).
-pub(crate) fn load(path: &Path) -> Result<(Lpips, String)> {
+pub(crate) fn load(path: &Path, device: &Device) -> Result<(Lpips, String)> {
     let wanted = "give a file or folder with VGG16 and the lpips heads, or leave \
                   train.perceptual.weights empty to train without";
     let (weights, digest) = read(path, wanted)?;
-    let lpips =
-        Lpips::new(&weights).map_err(|e| Error::invalid(format!("{}: {e}", text::path(path))))?;
+    let lpips = Lpips::new(&weights, device)
+        .map_err(|e| Error::invalid(format!("{}: {e}", text::path(path))))?;
     Ok((lpips, digest))
 }
 
@@ -213,7 +213,7 @@ mod tests {
         let whole = dir.path().join("lpips.safetensors");
         let module = module();
         save(&module, &whole);
-        let (_, digest) = load(&whole).unwrap();
+        let (_, digest) = load(&whole, &Device::Cpu).unwrap();
 
         // torchvision's VGG16 with a classifier that nobody needs, and the heads.
         let folder = dir.path().join("two");
@@ -234,10 +234,10 @@ mod tests {
         let extra = Tensor::zeros((3, 3), candle_core::DType::F32, &Device::Cpu).unwrap();
         vgg.insert("classifier.6.weight".into(), extra);
         save(&vgg, &folder.join("vgg16.safetensors"));
-        let said = |path: &Path| load(path).err().unwrap().to_string();
+        let said = |path: &Path| load(path, &Device::Cpu).err().unwrap().to_string();
         assert!(said(&folder).contains("lin0.model.1.weight is missing"), "{}", said(&folder));
         save(&heads, &folder.join("heads.safetensors"));
-        assert_eq!(load(&folder).unwrap().1, digest);
+        assert_eq!(load(&folder, &Device::Cpu).unwrap().1, digest);
         let alone = said(&folder.join("heads.safetensors"));
         assert!(alone.contains("the heads of lpips alone"), "{alone}");
 

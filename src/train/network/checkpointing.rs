@@ -4,12 +4,13 @@
 //!
 //! Both give the same bits: a block's gradients are the same sums in the same order.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use candle_core::backprop::GradStore;
-use candle_core::{Storage, Tensor, Var};
+use candle_core::{CpuStorage, Layout, Storage, Tensor, Var};
 
-use super::parameters::{Named, flat};
+use super::parameters::Tensors;
+use super::reductions::sum_by_rows;
 use crate::error::{Error, Result};
 
 pub(crate) use crate::model::sequential::Block;
@@ -141,7 +142,7 @@ fn through(
     upstream: &Tensor,
     sums: &mut Sums<'_>,
 ) -> Result<Option<Tensor>> {
-    let mut store = (&output * upstream)?.sum_all()?.backward()?;
+    let mut store = sum_by_rows(&(&output * upstream)?)?.backward()?;
     drop(output);
     sums.take(&mut store)?;
     Ok(store.remove(first).map(|g| g.detach()))
@@ -160,30 +161,25 @@ pub(crate) fn run(blocks: &[Block<'_>], x: &Tensor) -> Result<Tensor> {
 pub(crate) struct Sums<'a> {
     vars: &'a BTreeMap<String, Var>,
     /// The sums so far; a weight that had no part in any loss is missing.
-    pub named: Named,
+    pub named: Tensors,
 }
 
 impl<'a> Sums<'a> {
     /// Nothing yet.
     pub(crate) fn new(vars: &'a BTreeMap<String, Var>) -> Sums<'a> {
-        Sums { vars, named: Named::new() }
+        Sums { vars, named: Tensors::new() }
     }
 
     /// Adds what `store` has for the weights.
     pub(crate) fn take(&mut self, store: &mut GradStore) -> Result<()> {
         for (name, var) in self.vars {
             let Some(gradient) = store.remove(var) else { continue };
-            let gradient = flat(&gradient)?;
-            match self.named.get_mut(name) {
-                Some(sum) => {
-                    for (sum, g) in sum.iter_mut().zip(&gradient) {
-                        *sum += g;
-                    }
-                }
-                None => {
-                    self.named.insert(name.clone(), gradient);
-                }
-            }
+            let gradient = gradient.detach();
+            let sum = match self.named.remove(name) {
+                Some(sum) => (sum + gradient)?,
+                None => gradient.contiguous()?,
+            };
+            self.named.insert(name.clone(), sum);
         }
         Ok(())
     }
@@ -197,21 +193,29 @@ pub(crate) fn tensor_bytes(tensor: &Tensor) -> u64 {
 /// Bytes of everything that `output`'s graph keeps alive, the weights left out; storage that is
 /// shared (a reshaped tensor) counts once.
 pub(crate) fn graph_bytes(output: &Tensor) -> u64 {
-    let mut seen = HashSet::new();
-    let mut bytes = 0;
+    let mut held: HashMap<usize, u64> = HashMap::new();
     for node in output.sorted_nodes() {
-        let (storage, _) = node.storage_and_layout();
-        let Storage::Cpu(cpu) = &*storage else { continue };
-        let (at, held) = match cpu.as_slice::<f32>() {
-            Ok(values) => (values.as_ptr() as usize, 4 * values.len()),
-            // Other types are indices and constants: small.
-            Err(_) => continue,
-        };
-        if !node.is_variable() && seen.insert(at) {
-            bytes += held as u64;
+        if node.is_variable() {
+            continue;
         }
+        let (storage, layout) = node.storage_and_layout();
+        let elements = match &*storage {
+            Storage::Cpu(CpuStorage::F32(values)) => values.len(),
+            // Of other devices, what its views reach.
+            _ => reached(layout),
+        };
+        let bytes = (elements * node.dtype().size_in_bytes()) as u64;
+        let known = held.entry(std::ptr::from_ref(&*storage) as usize).or_default();
+        *known = bytes.max(*known);
     }
-    bytes
+    held.values().sum()
+}
+
+/// Elements of a storage up to the last one that a view of it reaches.
+fn reached(layout: &Layout) -> usize {
+    let sides = layout.dims().iter().zip(layout.stride());
+    let last: usize = sides.map(|(side, stride)| (side.max(&1) - 1) * stride).sum();
+    layout.start_offset() + last + 1
 }
 
 #[cfg(test)]
@@ -223,13 +227,13 @@ mod tests {
     use crate::model::topology::Io;
     use crate::train::golden::vqgan;
     use crate::train::network::autoencoder::Autoencoder;
-    use crate::train::network::parameters::Parameters;
+    use crate::train::network::parameters::{Parameters, flat, to_host};
     use crate::train::network::random::unit;
 
     fn network() -> (Parameters, Autoencoder) {
         let config = Architecture::Vqgan(vqgan(8, 4, 4));
-        let parameters = Parameters::new();
-        let vb = parameters.builder(DType::F32, &Device::Cpu);
+        let parameters = Parameters::new(&Device::Cpu);
+        let vb = parameters.builder(DType::F32);
         let network = Autoencoder::load(vb, &config, Io { channels: 3, dim: 3 }).unwrap();
         parameters.initialize(3).unwrap();
         (parameters, network)
@@ -258,7 +262,7 @@ mod tests {
             let decoder = network.decoder_blocks().unwrap();
             let tape = Tape::record(decoder, &z, true, recompute).unwrap();
             let gradient = tape.backward(up_image.clone(), &mut sums).unwrap().unwrap();
-            all.push((latents, flat(&gradient).unwrap(), sums.named, bytes));
+            all.push((latents, flat(&gradient).unwrap(), to_host(&sums.named).unwrap(), bytes));
         }
         let (kept, again) = (&all[0], &all[1]);
         assert!(kept.0 == again.0 && kept.1 == again.1, "outputs or input gradients differ");
@@ -283,6 +287,19 @@ mod tests {
             let loss = (w.sqr().unwrap() * scale).unwrap().sum_all().unwrap();
             sums.take(&mut loss.backward().unwrap()).unwrap();
         }
-        assert_eq!(sums.named["w"], [44.0, 66.0]);
+        assert_eq!(flat(&sums.named["w"]).unwrap(), [44.0, 66.0]);
+    }
+
+    #[test]
+    fn a_graph_is_as_large_as_what_it_keeps_whatever_looks_at_it() {
+        let x = Var::zeros((4, 8), DType::F32, &Device::Cpu).unwrap();
+        // 32 numbers; views and repetitions of them are none of their own; 32 more; one.
+        let y = (x.as_tensor() * 2.0).unwrap();
+        let view = y.t().unwrap().unsqueeze(0).unwrap().broadcast_as((5, 8, 4)).unwrap();
+        let part = view.narrow(0, 1, 1).unwrap();
+        let loss = (part.sqr().unwrap()).sum_all().unwrap();
+        assert_eq!(graph_bytes(&loss), 4 * (32 + 32 + 1));
+        let (_, layout) = part.storage_and_layout();
+        assert_eq!(reached(layout), 32);
     }
 }

@@ -3,6 +3,8 @@
 
 pub(crate) mod autoencoder;
 pub(crate) mod checkpointing;
+mod in_place;
 pub(crate) mod optimizer;
 pub(crate) mod parameters;
 pub(crate) mod random;
+pub(crate) mod reductions;

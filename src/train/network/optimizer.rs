@@ -3,46 +3,48 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::Var;
 use candle_core::backprop::GradStore;
+use candle_core::{DType, Tensor, Var};
 
-use super::parameters::{Moved, Named, QUANTIZER_PREFIX, flat, set_flat};
+use super::in_place::{Blend, BlendSquare, Descend, Scale};
+use super::parameters::{Moved, QUANTIZER_PREFIX, Tensors};
+use super::reductions::sum_of_squares;
 use crate::error::Result;
 
 /// Takes the gradients of `vars` out of `store`; a weight without one (it had no part in the loss)
 /// is left out.
 ///
 /// # Errors
-/// A gradient that can't be read as float32.
-pub fn gradients(store: &mut GradStore, vars: &BTreeMap<String, Var>) -> Result<Named> {
-    let mut named = Named::new();
+/// A device without room for them.
+pub fn gradients(store: &mut GradStore, vars: &BTreeMap<String, Var>) -> Result<Tensors> {
+    let mut named = Tensors::new();
     for (name, var) in vars {
         if let Some(gradient) = store.remove(var) {
-            named.insert(name.clone(), flat(&gradient)?);
+            named.insert(name.clone(), gradient.detach().contiguous()?);
         }
     }
     Ok(named)
 }
 
 /// The norm over all gradients; summed in float64 in the order of names.
-pub(crate) fn global_norm(gradients: &Named) -> f64 {
-    let sum: f64 = gradients
-        .values()
-        .map(|g| g.iter().map(|v| f64::from(*v) * f64::from(*v)).sum::<f64>())
-        .sum();
-    sum.sqrt()
+pub(crate) fn global_norm(gradients: &Tensors) -> Result<f64> {
+    let squares = gradients.values().map(sum_of_squares);
+    Ok(squares.sum::<Result<f64>>()?.sqrt())
 }
 
-/// Scales all gradients by min(1, limit / (norm + 1e-6)). Returns the norm before.
-pub fn clip(gradients: &mut Named, limit: f64) -> f64 {
-    let norm = global_norm(gradients);
+/// Scales all gradients, in place, by min(1, limit / (norm + 1e-6)). Returns the norm before.
+///
+/// # Errors
+/// Gradients that aren't float32.
+pub fn clip(gradients: &mut Tensors, limit: f64) -> Result<f64> {
+    let norm = global_norm(gradients)?;
     let scale = limit / (norm + 1e-6);
     if scale < 1.0 {
-        for value in gradients.values_mut().flatten() {
-            *value *= scale as f32;
+        for gradient in gradients.values() {
+            gradient.inplace_op1(&Scale(scale as f32))?;
         }
     }
-    norm
+    Ok(norm)
 }
 
 /// Linear warm-up over `max(1, round(share * total))` steps, then half a cosine from `base` to
@@ -68,10 +70,10 @@ pub struct AdamW {
     pub weight_decay: f64,
     /// Updates done.
     pub updates: u64,
-    /// Moving mean of the gradient.
-    pub moment1: Named,
-    /// Moving mean of its square.
-    pub moment2: Named,
+    /// Moving mean of the gradient, flat.
+    pub moment1: Tensors,
+    /// Moving mean of its square, flat.
+    pub moment2: Tensors,
 }
 
 impl AdamW {
@@ -82,70 +84,77 @@ impl AdamW {
             epsilon,
             weight_decay,
             updates: 0,
-            moment1: Named::new(),
-            moment2: Named::new(),
+            moment1: Tensors::new(),
+            moment2: Tensors::new(),
         }
     }
 
-    /// One update of every weight that has a gradient.
+    /// One update, in place, of every weight that has a gradient.
     ///
     /// # Errors
-    /// A weight that can't be read or set as float32.
+    /// A weight or gradient that isn't float32; a gradient of another size.
     pub fn step(
         &mut self,
         vars: &BTreeMap<String, Var>,
-        gradients: &Named,
+        gradients: &Tensors,
         learning_rate: f64,
     ) -> Result<()> {
         self.updates += 1;
         for (name, gradient) in gradients {
             let Some(var) = vars.get(name) else { continue };
-            let mut values = flat(var)?;
             let decayed = var.dims().len() > 1 && !name.starts_with(QUANTIZER_PREFIX);
-            self.step_values(name, &mut values, gradient, learning_rate, decayed);
-            set_flat(var, values)?;
+            self.update(name, var, gradient, learning_rate, decayed)?;
         }
         Ok(())
     }
 
     /// Forgets the moments of values that were set from outside.
-    pub fn forget(&mut self, moved: &Moved) {
-        for moments in [&mut self.moment1, &mut self.moment2] {
-            if let Some(values) = moments.get_mut(moved.name) {
-                values[moved.range.clone()].fill(0.0);
+    pub(crate) fn forget(&mut self, moved: &Moved) -> Result<()> {
+        for moments in [&self.moment1, &self.moment2] {
+            if let Some(values) = moments.get(moved.name) {
+                let zeros = Tensor::zeros(moved.range.len(), DType::F32, values.device())?;
+                values.slice_set(&zeros, 0, moved.range.start)?;
             }
         }
+        Ok(())
     }
 
     /// p <- p (1 - lr wd) - lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps), t = `updates`.
-    fn step_values(
+    fn update(
         &mut self,
         name: &str,
-        values: &mut [f32],
-        gradient: &[f32],
+        weight: &Tensor,
+        gradient: &Tensor,
         learning_rate: f64,
         decayed: bool,
-    ) {
+    ) -> Result<()> {
         let (b1, b2) = self.betas;
         let t = self.updates.min(i32::MAX as u64) as i32;
-        let correct1 = learning_rate / (1.0 - b1.powi(t));
-        let correct2 = 1.0 / (1.0 - b2.powi(t));
+        let first = Blend { keep: b1 as f32, rest: (1.0 - b1) as f32 };
+        let second = BlendSquare { keep: b2 as f32, rest: (1.0 - b2) as f32 };
         let keep = if decayed { 1.0 - learning_rate * self.weight_decay } else { 1.0 };
-        let (correct1, correct2) = (correct1 as f32, correct2 as f32);
-        let (b1, b2, keep, epsilon) = (b1 as f32, b2 as f32, keep as f32, self.epsilon as f32);
-        let (rest1, rest2) = ((1.0 - self.betas.0) as f32, (1.0 - self.betas.1) as f32);
-        let m = entry(&mut self.moment1, name, values.len());
-        let v = entry(&mut self.moment2, name, values.len());
-        for (((p, g), m), v) in values.iter_mut().zip(gradient).zip(m).zip(v) {
-            *m = b1 * *m + rest1 * g;
-            *v = b2 * *v + rest2 * (g * g);
-            *p = *p * keep - correct1 * *m / ((*v * correct2).sqrt() + epsilon);
-        }
+        let descend = Descend {
+            keep: keep as f32,
+            rate: (learning_rate / (1.0 - b1.powi(t))) as f32,
+            correct: (1.0 / (1.0 - b2.powi(t))) as f32,
+            epsilon: self.epsilon as f32,
+        };
+        let m = entry(&mut self.moment1, name, weight)?;
+        m.inplace_op2(gradient, &first)?;
+        let v = entry(&mut self.moment2, name, weight)?;
+        v.inplace_op2(gradient, &second)?;
+        Ok(weight.inplace_op3(&m, &v, &descend)?)
     }
 }
 
-fn entry<'a>(named: &'a mut Named, name: &str, len: usize) -> &'a mut Vec<f32> {
-    named.entry(name.to_string()).or_insert_with(|| vec![0.0; len])
+/// The moment of a weight, which begins with zeros.
+fn entry(moments: &mut Tensors, name: &str, weight: &Tensor) -> Result<Tensor> {
+    if let Some(moment) = moments.get(name) {
+        return Ok(moment.clone());
+    }
+    let moment = Tensor::zeros(weight.elem_count(), DType::F32, weight.device())?;
+    moments.insert(name.to_string(), moment.clone());
+    Ok(moment)
 }
 
 /// The moving average of the weights: e <- d e + (1 - d) p, with d = min(decay, (1+i)/(10+i)) for
@@ -156,21 +165,25 @@ pub(crate) struct WeightAverage {
     pub decay: f64,
     /// Updates done.
     pub updates: u64,
-    /// The averages.
-    pub values: Named,
+    /// The averages, flat.
+    pub values: Tensors,
 }
 
 impl WeightAverage {
-    /// Starts at `values`.
-    pub(crate) fn new(decay: f64, values: Named) -> WeightAverage {
-        WeightAverage { decay, updates: 0, values }
+    /// Starts at what `vars` are now.
+    pub(crate) fn new(decay: f64, vars: &BTreeMap<String, Var>) -> Result<WeightAverage> {
+        let now = |var: &Var| var.flatten_all()?.force_contiguous().map(|now| now.detach());
+        let values = vars.iter().map(|(name, var)| Ok((name.clone(), now(var)?)));
+        Ok(WeightAverage { decay, updates: 0, values: values.collect::<Result<_>>()? })
     }
 
     /// Takes over values that were set from outside: their past means nothing.
-    pub(crate) fn take_over(&mut self, moved: &Moved, now: &[f32]) {
-        if let Some(values) = self.values.get_mut(moved.name) {
-            values[moved.range.clone()].copy_from_slice(&now[moved.range.clone()]);
+    pub(crate) fn take_over(&mut self, moved: &Moved, now: &Var) -> Result<()> {
+        if let Some(values) = self.values.get(moved.name) {
+            let now = now.flatten_all()?.narrow(0, moved.range.start, moved.range.len())?;
+            values.slice_set(&now, 0, moved.range.start)?;
         }
+        Ok(())
     }
 
     /// Takes in the weights after an update.
@@ -178,26 +191,36 @@ impl WeightAverage {
         self.updates += 1;
         let i = self.updates as f64;
         let d = self.decay.min((1.0 + i) / (10.0 + i));
-        for (name, average) in &mut self.values {
+        let blend = Blend { keep: d as f32, rest: (1.0 - d) as f32 };
+        for (name, average) in &self.values {
             let Some(var) = vars.get(name) else { continue };
-            blend(average, &flat(var)?, d);
+            average.inplace_op2(var.as_tensor(), &blend)?;
         }
         Ok(())
     }
 }
 
-/// average <- d average + (1 - d) new
-fn blend(average: &mut [f32], new: &[f32], d: f64) {
-    let (d, rest) = (d as f32, (1.0 - d) as f32);
-    for (a, p) in average.iter_mut().zip(new) {
-        *a = d * *a + rest * p;
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use candle_core::Device;
+
     use super::*;
     use crate::train::golden::{Case, assert_close};
+    use crate::train::network::parameters::flat;
+
+    fn tensor(values: &[f32]) -> Tensor {
+        Tensor::from_slice(values, values.len(), &Device::Cpu).unwrap()
+    }
+
+    /// One weight called p, of two dimensions, so that it decays.
+    fn weight(values: &[f32]) -> BTreeMap<String, Var> {
+        let var = Var::from_slice(values, (1, values.len()), &Device::Cpu).unwrap();
+        BTreeMap::from([("p".to_string(), var)])
+    }
+
+    fn named(values: &[f32]) -> Tensors {
+        Tensors::from([("p".to_string(), tensor(values))])
+    }
 
     #[test]
     fn golden_adamw_and_adam() {
@@ -205,19 +228,18 @@ mod tests {
         for (tag, lr, betas, decay) in
             [("adamw", 1e-3, (0.9, 0.95), 0.01), ("adam", 1e-4, (0.5, 0.9), 0.0)]
         {
-            let stored = |n: &str| case.f32(&format!("{tag}.{n}"));
-            let p0 = if tag == "adamw" { stored("p0") } else { case.f32("adamw.p0") };
+            let p0 = case.f32("adamw.p0");
             let gradients = case.f32("adamw.grads");
-            let mut p = p0.clone();
+            let vars = weight(&p0);
             let mut adam = AdamW::new(betas, 1e-8, decay);
             let (mut ps, mut ms, mut vs, mut ds) = (vec![], vec![], vec![], vec![]);
-            for row in gradients.chunks(p.len()) {
-                adam.updates += 1;
-                adam.step_values("p", &mut p, row, lr, true);
-                ps.extend(&p);
-                ms.extend(&adam.moment1["p"]);
-                vs.extend(&adam.moment2["p"]);
+            for row in gradients.chunks(p0.len()) {
+                adam.step(&vars, &named(row), lr).unwrap();
+                let p = flat(&vars["p"]).unwrap();
+                ms.extend(flat(&adam.moment1["p"]).unwrap());
+                vs.extend(flat(&adam.moment2["p"]).unwrap());
                 ds.extend(p.iter().zip(&p0).map(|(a, b)| a - b));
+                ps.extend(p);
             }
             for (name, mine) in
                 [("p_after", ps), ("m_after", ms), ("v_after", vs), ("delta_after", ds)]
@@ -231,14 +253,14 @@ mod tests {
     fn golden_clip() {
         let Some(case) = Case::open("optimizer") else { return };
         for (tag, limit) in [("clip_active", 1.0), ("clip_idle", 100.0)] {
-            let mut gradients: Named = ["g0", "g1", "g2"]
+            let mut gradients: Tensors = ["g0", "g1", "g2"]
                 .iter()
-                .map(|n| (n.to_string(), case.f32(&format!("clip.{n}"))))
+                .map(|n| (n.to_string(), tensor(&case.f32(&format!("clip.{n}")))))
                 .collect();
-            let norm = clip(&mut gradients, limit);
+            let norm = clip(&mut gradients, limit).unwrap();
             case.check_scalar(&format!("{tag}_norm_before"), norm);
             for (name, value) in &gradients {
-                case.check(&format!("{tag}.{name}"), value);
+                case.check(&format!("{tag}.{name}"), &flat(value).unwrap());
             }
         }
     }
@@ -259,29 +281,43 @@ mod tests {
         let Some(case) = Case::open("optimizer") else { return };
         let rows = case.f32("ema.params");
         let rows: Vec<&[f32]> = rows.chunks(4).collect();
-        for (name, warm) in [("ema.after", false), ("ema_warm.after", true)] {
-            let mut e = rows[0].to_vec();
-            let mut after = vec![];
-            for (i, row) in rows.iter().enumerate().skip(1) {
-                let i = i as f64;
-                let d = if warm { 0.999f64.min((1.0 + i) / (10.0 + i)) } else { 0.999 };
-                blend(&mut e, row, d);
-                after.extend(&e);
-            }
-            case.check(name, &after);
-        }
-        // The same through the type that training uses.
-        let vars = |row: &[f32]| -> BTreeMap<String, Var> {
-            let var = Var::from_slice(row, row.len(), &candle_core::Device::Cpu).unwrap();
-            BTreeMap::from([("p".to_string(), var)])
-        };
-        let mut average =
-            WeightAverage::new(0.999, Named::from([("p".to_string(), rows[0].to_vec())]));
+        let average = tensor(rows[0]);
         let mut after = vec![];
         for row in &rows[1..] {
-            average.update(&vars(row)).unwrap();
-            after.extend(&average.values["p"]);
+            let blend = Blend { keep: 0.999, rest: (1.0 - 0.999f64) as f32 };
+            average.inplace_op2(&tensor(row), &blend).unwrap();
+            after.extend(flat(&average).unwrap());
+        }
+        case.check("ema.after", &after);
+        // With the decay that rises, through the type that training uses.
+        let mut average = WeightAverage::new(0.999, &weight(rows[0])).unwrap();
+        let mut after = vec![];
+        for row in &rows[1..] {
+            average.update(&weight(row)).unwrap();
+            after.extend(flat(&average.values["p"]).unwrap());
         }
         case.check("ema_warm.after", &after);
+    }
+
+    #[test]
+    fn values_that_were_set_begin_anew() {
+        let vars = weight(&[1.0, 2.0, 3.0, 4.0]);
+        let mut adam = AdamW::new((0.9, 0.95), 1e-8, 0.0);
+        adam.step(&vars, &named(&[1.0; 4]), 1e-3).unwrap();
+        let mut average = WeightAverage::new(0.999, &vars).unwrap();
+        let before = flat(&vars["p"]).unwrap();
+        let set = Tensor::new(&[[10f32, 20.0, 30.0, 40.0]], &Device::Cpu).unwrap();
+        vars["p"].set(&set).unwrap();
+        assert_eq!(flat(&average.values["p"]).unwrap(), before, "an average has its own storage");
+        let moved = Moved { name: "p", range: 1..3 };
+        adam.forget(&moved).unwrap();
+        average.take_over(&moved, &vars["p"]).unwrap();
+        for moment in [&adam.moment1, &adam.moment2] {
+            let zeros: Vec<bool> = flat(&moment["p"]).unwrap().iter().map(|v| *v == 0.0).collect();
+            assert_eq!(zeros, [false, true, true, false]);
+        }
+        assert_eq!(flat(&average.values["p"]).unwrap(), [before[0], 20.0, 30.0, before[3]]);
+        // A gradient of another size is an error and no update of a part.
+        assert!(adam.step(&vars, &named(&[1.0; 3]), 1e-3).is_err());
     }
 }

@@ -18,8 +18,11 @@ use crate::error::{Error, Result};
 
 type Store = Arc<Mutex<BTreeMap<String, Var>>>;
 
-/// Gradients (or weights, or moments) by name, flat, names sorted.
-pub type Named = BTreeMap<String, Vec<f32>>;
+/// Weights, moments or averages by name on the host, flat, names sorted: for checkpoints, models and reports.
+pub(crate) type Named = BTreeMap<String, Vec<f32>>;
+
+/// Gradients, moments or averages by name where the training computes, names sorted. float32.
+pub type Tensors = BTreeMap<String, Tensor>;
 
 /// The name of the codebook among a model's weights, `[K, D]` for each residual level, concatenated
 /// by level.
@@ -31,17 +34,18 @@ pub(crate) const QUANTIZER_PREFIX: &str = "quantize.";
 /// Values of a trained weight that were set and not learned: whoever remembers older ones (moments,
 /// averages) has to forget them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Moved {
+pub(crate) struct Moved {
     /// The weight.
     pub name: &'static str,
     /// Which of its elements.
     pub range: Range<usize>,
 }
 
-/// All trainable weights by name, sorted. float32.
-#[derive(Clone, Default)]
+/// All trainable weights by name, sorted, on one device. float32.
+#[derive(Clone)]
 pub struct Parameters {
     store: Store,
+    device: Device,
 }
 
 /// Creates a variable of zeros for each name that is asked for.
@@ -84,15 +88,20 @@ impl SimpleBackend for Builder {
 }
 
 impl Parameters {
-    /// No weights yet.
-    pub fn new() -> Parameters {
-        Parameters::default()
+    /// No weights yet; all will be on `device`.
+    pub fn new(device: &Device) -> Parameters {
+        Parameters { store: Store::default(), device: device.clone() }
+    }
+
+    /// Where they are.
+    pub fn device(&self) -> &Device {
+        &self.device
     }
 
     /// What a network is built on.
-    pub fn builder(&self, dtype: DType, device: &Device) -> VarBuilder<'static> {
+    pub fn builder(&self, dtype: DType) -> VarBuilder<'static> {
         let backend = Builder { store: self.store.clone() };
-        VarBuilder::from_backend(Box::new(backend), dtype, device.clone())
+        VarBuilder::from_backend(Box::new(backend), dtype, self.device.clone())
     }
 
     /// Adds a variable of zeros, to be initialized with the others; the one that is there where
@@ -101,7 +110,7 @@ impl Parameters {
     /// # Errors
     /// Where the name is known with another shape.
     pub fn variable(&self, shape: impl Into<Shape>, name: &str, dtype: DType) -> Result<Var> {
-        self.builder(dtype, &Device::Cpu).get(shape, name)?;
+        self.builder(dtype).get(shape, name)?;
         let known = self.vars().remove(name);
         known.ok_or_else(|| Error::invalid(format!("weight {name} was not created")))
     }
@@ -154,7 +163,7 @@ impl Parameters {
     /// # Errors
     /// A value that can't be read as float32.
     pub fn values(&self) -> Result<BTreeMap<String, Vec<f32>>> {
-        self.vars().iter().map(|(name, var)| Ok((name.clone(), flat(var)?))).collect()
+        to_host(self.vars().iter().map(|(name, var)| (name, var.as_tensor())))
     }
 
     /// Sets all values.
@@ -175,6 +184,28 @@ impl Parameters {
         }
         Ok(())
     }
+}
+
+/// Tensors' elements on the host.
+///
+/// # Errors
+/// Numbers that can't be read as float32.
+pub(crate) fn to_host<'a>(
+    tensors: impl IntoIterator<Item = (&'a String, &'a Tensor)>,
+) -> Result<Named> {
+    tensors.into_iter().map(|(name, tensor)| Ok((name.clone(), flat(tensor)?))).collect()
+}
+
+/// The same values on `device`, flat.
+///
+/// # Errors
+/// A device without room for them.
+pub(crate) fn to_device(values: Named, device: &Device) -> Result<Tensors> {
+    let tensor = |(name, values): (String, Vec<f32>)| {
+        let count = values.len();
+        Ok((name, Tensor::from_vec(values, count, device)?))
+    };
+    values.into_iter().map(tensor).collect()
 }
 
 /// The elements of a tensor in row-major order, as float32.
@@ -200,8 +231,8 @@ mod tests {
     #[test]
     fn initial_values_depend_on_name_and_seed_only() -> Result<()> {
         let build = |names: &[&str]| -> Result<Parameters> {
-            let p = Parameters::new();
-            let vb = p.builder(DType::F32, &Device::Cpu);
+            let p = Parameters::new(&Device::Cpu);
+            let vb = p.builder(DType::F32);
             for name in names {
                 if *name == "norm" {
                     vb.get(6, "norm.bias")?;

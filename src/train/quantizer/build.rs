@@ -51,7 +51,7 @@ pub(crate) fn build(
             let level = |level| -> Result<Box<dyn TrainableQuantizer>> {
                 let place = (level, q.depth);
                 Ok(match method {
-                    CodebookMethod::Ema => Box::new(EmaCodes::new(nearest, c)),
+                    CodebookMethod::Ema => Box::new(EmaCodes::new(nearest, c, parameters.device())),
                     _ => Box::new(GradientCodes::new(nearest, place, c, parameters, DType::F32)?),
                 })
             };
@@ -59,7 +59,7 @@ pub(crate) fn build(
                 return level(0);
             }
             let levels = (0..q.depth).map(level).collect::<Result<_>>()?;
-            Box::new(ResidualCodes::new(nearest, levels))
+            Box::new(ResidualCodes::new(nearest, levels, parameters.device()))
         }
         (rule, _) => {
             return Err(Error::invalid(format!("the quantizer rule {rule} can't be trained")));

@@ -1,13 +1,13 @@
 //! Owns the codes that are moving averages of the latents that chose them (EMA; van den Oord et al.
 //! 2017, appendix): updates with consistent counts.
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 
 use crate::error::{Error, Result};
 use crate::train::network::parameters::{Moved, Named};
 use crate::train::network::random::Draws;
 use crate::train::quantizer::kmeans::KMeans;
-use crate::train::quantizer::layout::laid_out;
+use crate::train::quantizer::layout::picked;
 use crate::train::quantizer::nearest::Nearest;
 use crate::train::quantizer::trainable::{Follow, QuantizeOutput, TrainableQuantizer};
 use crate::train::settings::codebook::{CodebookSettings, CodebookStart};
@@ -106,9 +106,11 @@ impl EmaCodebook {
     }
 }
 
-/// A [`EmaCodebook`] in training.
+/// A [`EmaCodebook`] in training: on the host, which adds the rows of a batch in their order; what is
+/// searched is its copy on the device of the latents.
 pub(crate) struct EmaCodes {
     nearest: Nearest,
+    device: Device,
     codebook: EmaCodebook,
     start: CodebookStart,
     kmeans_steps: usize,
@@ -116,10 +118,11 @@ pub(crate) struct EmaCodes {
 
 impl EmaCodes {
     /// Codes of zeros until they are started.
-    pub(crate) fn new(nearest: Nearest, settings: &CodebookSettings) -> EmaCodes {
+    pub(crate) fn new(nearest: Nearest, settings: &CodebookSettings, device: &Device) -> EmaCodes {
         let averages = Averages { decay: settings.decay, epsilon: settings.epsilon };
         EmaCodes {
             nearest,
+            device: device.clone(),
             codebook: EmaCodebook::new(nearest.codes, nearest.dim, averages),
             start: settings.start,
             kmeans_steps: settings.kmeans_steps,
@@ -129,11 +132,11 @@ impl EmaCodes {
 
 impl TrainableQuantizer for EmaCodes {
     fn forward(&self, z: &Tensor) -> Result<QuantizeOutput> {
+        let Nearest { codes: count, dim, .. } = self.nearest;
         let codes = self.nearest.compared(&self.codebook.embedding);
+        let codes = Tensor::from_slice(&codes, (count, dim), z.device())?;
         let found = self.nearest.find(z, &codes)?;
-        let dim = self.nearest.dim;
-        let vectors = found.indices.iter().flat_map(|k| &codes[*k as usize * dim..][..dim]);
-        let quantized = laid_out(vectors.copied().collect(), z)?;
+        let quantized = picked(&codes.to_dtype(z.dtype())?, &found.indices, z)?;
         self.nearest.quantized(found, &quantized, false)
     }
 
@@ -152,7 +155,8 @@ impl TrainableQuantizer for EmaCodes {
         match self.start {
             CodebookStart::Kmeans => {
                 let rows = self.nearest.compared(rows);
-                let means = KMeans::of(&rows, codes, dim, self.kmeans_steps, draws, follow)?;
+                let means =
+                    KMeans::of(&self.device, &rows, codes, dim, self.kmeans_steps, draws, follow)?;
                 self.codebook.start(&means, step_rows);
             }
             CodebookStart::Random => {

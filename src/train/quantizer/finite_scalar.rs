@@ -1,7 +1,7 @@
 //! Owns finite scalar quantization in training: the rounding of [`Fsq`] with a gradient through the
 //! bound.
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 
 use crate::error::Result;
 use crate::model::fsq::{Channel, Fsq};
@@ -34,11 +34,12 @@ impl FsqCodes {
     fn constant(&self, z: &Tensor, of: impl Fn(&Channel) -> f64) -> Result<Tensor> {
         let values: Vec<f64> = self.fsq.channels.iter().map(of).collect();
         let shape = (1, values.len(), 1, 1);
-        Ok(Tensor::from_vec(values, shape, &Device::Cpu)?.to_dtype(z.dtype())?)
+        Ok(Tensor::from_vec(values, shape, z.device())?.to_dtype(z.dtype())?)
     }
 }
 
 impl TrainableQuantizer for FsqCodes {
+    /// Rounds on the host, as the model will: codes are counted there anyway.
     fn forward(&self, z: &Tensor) -> Result<QuantizeOutput> {
         let rows = rows_of(z)?;
         let n = self.fsq.round(&rows);

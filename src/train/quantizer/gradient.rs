@@ -50,8 +50,9 @@ impl GradientCodes {
 
 impl TrainableQuantizer for GradientCodes {
     fn forward(&self, z: &Tensor) -> Result<QuantizeOutput> {
-        let plain = &flat(&self.codes)?[self.values(0, self.nearest.codes)];
-        let found = self.nearest.find(z, &self.nearest.compared(plain))?;
+        let own = self.codes.detach().narrow(0, self.first, self.nearest.codes)?;
+        let codes = self.nearest.compared_rows(&own.to_dtype(DType::F32)?)?;
+        let found = self.nearest.find(z, &codes)?;
         let rows: Vec<u32> = found.indices.iter().map(|k| self.first as u32 + k).collect();
         let quantized = picked(&self.codes, &rows, z)?;
         let quantized = self.nearest.compared_tensor(&quantized)?;
@@ -73,7 +74,8 @@ impl TrainableQuantizer for GradientCodes {
         let points = match self.start {
             CodebookStart::Kmeans => {
                 let rows = self.nearest.compared(rows);
-                KMeans::of(&rows, codes, dim, self.kmeans_steps, draws, follow)?.centres
+                let device = self.codes.device();
+                KMeans::of(device, &rows, codes, dim, self.kmeans_steps, draws, follow)?.centres
             }
             CodebookStart::Random => draws.uniform(codes * dim, 1.0 / codes as f32),
         };

@@ -1,10 +1,13 @@
 //! Owns k-means (Lloyd's algorithm) over latents. Must not know: what the centres are for.
 //!
-//! Plain Rust over rows `[rows, D]`, in an order that depends on shapes only.
+//! Over rows `[rows, D]` on the host, in an order that depends on shapes only: means are sums in the order
+//! of the rows. The search for the nearest centres, nearly all of the work, is the device's.
+
+use candle_core::{Device, Tensor};
 
 use crate::error::Result;
 use crate::train::network::random::Draws;
-use crate::train::quantizer::nearest::{BLOCK_ROWS, nearest};
+use crate::train::quantizer::nearest::{BLOCK_ROWS, search};
 use crate::train::quantizer::trainable::Follow;
 
 /// Centres of a cloud of rows.
@@ -21,11 +24,12 @@ pub struct KMeans {
 impl KMeans {
     /// Centres from random different rows, `steps` of Lloyd's algorithm, centres that stayed empty
     /// put on random rows. Fewer rows than codes are dealt out again. `follow` hears of rows given
-    /// to centres, over all steps.
+    /// to centres, over all steps. `device` is where they are searched for.
     ///
     /// # Errors
-    /// That of `follow`.
+    /// That of `follow`; a device without room.
     pub fn of(
+        device: &Device,
         rows: &[f32],
         codes: usize,
         dim: usize,
@@ -45,7 +49,7 @@ impl KMeans {
         for step in 0..steps {
             let before = centres.clone();
             let mut follow = |done, _| follow(step * available + done, (steps + 1) * available);
-            let (indices, _) = nearest_followed(rows, &centres, dim, &mut follow)?;
+            let indices = search_followed(device, rows, (&centres, dim), &mut follow)?;
             move_centres(rows, &indices, &mut centres, dim);
             // Where no centre moved, none ever will: the steps that are left change nothing.
             if centres == before {
@@ -58,7 +62,7 @@ impl KMeans {
             None => {
                 let mut follow =
                     |done, _| follow(steps * available + done, (steps + 1) * available);
-                nearest_followed(rows, &centres, dim, &mut follow)?.0
+                search_followed(device, rows, (&centres, dim), &mut follow)?
             }
         };
         let mut members = vec![0u32; codes];
@@ -71,32 +75,32 @@ impl KMeans {
     }
 }
 
-/// [`nearest`], part by part, with somebody who follows: the same bits.
-fn nearest_followed(
+/// [`search`], part by part, with somebody who follows: the same bits.
+fn search_followed(
+    device: &Device,
     rows: &[f32],
-    codes: &[f32],
-    dim: usize,
+    (codes, dim): (&[f32], usize),
     follow: &mut Follow<'_>,
-) -> Result<(Vec<u32>, Vec<f32>)> {
+) -> Result<Vec<u32>> {
     // Whole blocks for each thread, of a fraction of a second of work.
     let blocks = ((1 << 31) / (BLOCK_ROWS * codes.len()).max(1)).clamp(1, 64);
     let part = BLOCK_ROWS * blocks * rayon::current_num_threads();
     let all = rows.len() / dim;
-    let (mut indices, mut distances) = (Vec::with_capacity(all), Vec::with_capacity(all));
+    let mut indices = Vec::with_capacity(all);
+    let codes = Tensor::from_slice(codes, (codes.len() / dim, dim), device)?;
     for rows in rows.chunks(part * dim) {
-        let (some, far) = nearest(rows, codes, dim);
-        indices.extend(some);
-        distances.extend(far);
+        indices
+            .extend(search(&Tensor::from_slice(rows, (rows.len() / dim, dim), device)?, &codes)?);
         follow(indices.len(), all)?;
     }
-    Ok((indices, distances))
+    Ok(indices)
 }
 
 /// One step of Lloyd's algorithm: assignments (ties lower) and inertia before the update; centres
 /// become the means of their members, an empty one stays.
 #[cfg(test)]
 pub(crate) fn lloyd(rows: &[f32], centres: &mut [f32], dim: usize) -> (Vec<u32>, f64) {
-    let (indices, distances) = nearest(rows, centres, dim);
+    let (indices, distances) = crate::train::quantizer::nearest::nearest(rows, centres, dim);
     move_centres(rows, &indices, centres, dim);
     (indices, distances.iter().map(|d| f64::from(*d)).sum())
 }

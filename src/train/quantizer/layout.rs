@@ -1,7 +1,7 @@
 //! Owns the two layouts of vectors: latents `[B, D, h, w]` and rows `[B h w, D]`, in the order
 //! (n, y, x).
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Tensor};
 
 use crate::error::Result;
 use crate::train::network::parameters::flat;
@@ -38,6 +38,13 @@ pub(crate) fn rows_of(z: &Tensor) -> Result<Vec<f32>> {
     Ok(to_rows(&flat(z)?, dim, height * width))
 }
 
+/// The same where they are, in float32 and without a graph.
+pub(super) fn rows_tensor(z: &Tensor) -> Result<Tensor> {
+    let (batch, dim, height, width) = z.dims4()?;
+    let rows = z.detach().to_dtype(DType::F32)?.permute((0, 2, 3, 1))?.contiguous()?;
+    Ok(rows.reshape((batch * height * width, dim))?)
+}
+
 /// Rows `[B h w, D]` laid out like the latents `z`.
 pub(super) fn like_latents(rows: &Tensor, z: &Tensor) -> Result<Tensor> {
     let (batch, dim, height, width) = z.dims4()?;
@@ -47,12 +54,12 @@ pub(super) fn like_latents(rows: &Tensor, z: &Tensor) -> Result<Tensor> {
 /// The same from plain values, in the latents' type.
 pub(super) fn laid_out(rows: Vec<f32>, z: &Tensor) -> Result<Tensor> {
     let count = rows.len();
-    let rows = Tensor::from_vec(rows, count, &Device::Cpu)?;
+    let rows = Tensor::from_vec(rows, count, z.device())?;
     like_latents(&rows.to_dtype(z.dtype())?, z)
 }
 
-/// The codes of `indices` from the variable `codes`, laid out like the latents `z`.
+/// The codes of `indices` from `codes`, laid out like the latents `z`.
 pub(super) fn picked(codes: &Tensor, indices: &[u32], z: &Tensor) -> Result<Tensor> {
-    let at = Tensor::from_slice(indices, indices.len(), &Device::Cpu)?;
+    let at = Tensor::from_slice(indices, indices.len(), z.device())?;
     like_latents(&codes.index_select(&at, 0)?, z)
 }

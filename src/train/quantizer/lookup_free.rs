@@ -4,10 +4,10 @@
 //! A latent r has the code probabilities p_k = softmax over k of 2 r.c_k / tau, c_k in {-1, 1}^D.
 //! They are products over the bits, p(bit b = 1) = sigmoid(4 r_b / tau). So the mean entropy of
 //! the latents is a sum over bits, and the entropy of the mean, which is none, costs 2^D numbers
-//! and not 2^D a latent. Value and gradient are computed here, in float64, rather than by the
-//! tensors' own differentiation.
+//! and not 2^D a latent. Value and gradient are computed here, on the host and in float64, rather than
+//! by the tensors' own differentiation: on any device of a training.
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 use rayon::prelude::*;
 
 use crate::error::Result;
@@ -141,11 +141,11 @@ impl LfqCodes {
         let w = self.entropy_weight;
         let gradient: Vec<f64> =
             e.sample_gradient.iter().zip(&e.batch_gradient).map(|(s, b)| w * (s - b)).collect();
-        let gradient = Tensor::from_slice(&gradient, gradient.len(), &Device::Cpu)?;
+        let gradient = Tensor::from_slice(&gradient, gradient.len(), z.device())?;
         let gradient = like_latents(&gradient.to_dtype(z.dtype())?, z)?;
         // A linear function with this gradient, moved to the right value.
         let linear = (z * gradient)?.sum_all()?;
-        let value = Tensor::new(w * (e.sample - e.batch), &Device::Cpu)?.to_dtype(z.dtype())?;
+        let value = Tensor::new(w * (e.sample - e.batch), z.device())?.to_dtype(z.dtype())?;
         Ok((&linear + (value - linear.detach())?)?)
     }
 }

@@ -1,18 +1,27 @@
 //! Owns the choice of the nearest code for each latent, and the losses that hold both together.
 //! Must not know: how codes learn.
 //!
-//! The search is plain Rust over rows `[rows, D]`, in an order that depends on shapes only.
+//! The search is one operation over rows `[rows, D]`; on the CPU plain Rust, in an order that depends on
+//! shapes only.
 
 use std::borrow::Cow;
 
-use candle_core::Tensor;
+#[cfg(feature = "candle-cuda")]
+use candle_core::CudaStorage;
+use candle_core::{
+    CpuStorage, CustomOp1, CustomOp2, Layout, Result as TensorResult, Shape, Tensor, bail,
+};
 use rayon::prelude::*;
 
 use crate::error::Result;
+#[cfg(feature = "candle-cuda")]
+use crate::model::cuda::{compute, launches};
 use crate::model::gemm::{Matrix, matmul};
 use crate::model::quantizer::normalise_rows;
+use crate::model::storage::slice;
+use crate::train::network::parameters::flat;
 use crate::train::quantizer::estimator::{code_loss, commitment};
-use crate::train::quantizer::layout::rows_of;
+use crate::train::quantizer::layout::rows_tensor;
 use crate::train::quantizer::trainable::{Losses, QuantizeOutput};
 use crate::train::settings::codebook::Estimator;
 
@@ -44,7 +53,7 @@ pub(super) struct Assignment {
 }
 
 impl Nearest {
-    /// Rows or codes as they are compared.
+    /// Rows or codes on the host as they are compared.
     pub(super) fn compared<'a>(&self, rows: &'a [f32]) -> Cow<'a, [f32]> {
         if !self.sphere {
             return Cow::Borrowed(rows);
@@ -52,6 +61,14 @@ impl Nearest {
         let mut rows = rows.to_vec();
         normalise_rows(&mut rows, self.dim);
         Cow::Owned(rows)
+    }
+
+    /// Rows or codes `[rows, D]` where they are, as they are compared.
+    pub(super) fn compared_rows(&self, rows: &Tensor) -> Result<Tensor> {
+        if !self.sphere {
+            return Ok(rows.clone());
+        }
+        Ok(rows.contiguous()?.apply_op1_no_bwd(&NormaliseRows)?)
     }
 
     /// A tensor as it is compared, vectors along dimension 1.
@@ -64,11 +81,12 @@ impl Nearest {
         Ok(vectors.broadcast_div(&length)?)
     }
 
-    /// The nearest of `codes` (as compared) for each latent.
-    pub(super) fn find(&self, z: &Tensor, codes: &[f32]) -> Result<Assignment> {
-        let rows = self.compared(&rows_of(z)?).into_owned();
-        let (indices, _) = nearest(&rows, codes, self.dim);
-        Ok(Assignment { z: self.compared_tensor(z)?, rows, indices })
+    /// The nearest of `codes` `[K, D]` (as compared) for each latent. Rows and indices come to the host, which
+    /// counts the codes, moves averages and revives.
+    pub(super) fn find(&self, z: &Tensor, codes: &Tensor) -> Result<Assignment> {
+        let rows = self.compared_rows(&rows_tensor(z)?)?;
+        let indices = search(&rows, codes)?;
+        Ok(Assignment { z: self.compared_tensor(z)?, rows: flat(&rows)?, indices })
     }
 
     /// `quantized` `[B, D, h, w]` are the codes of `found`; `learns` where they have a gradient.
@@ -87,6 +105,80 @@ impl Nearest {
         };
         let (latents, codes) = (self.estimator.pass(&z, quantized)?, quantized.detach());
         Ok(QuantizeOutput { latents, codes, losses, rows, indices })
+    }
+}
+
+/// For each of `rows` `[rows, D]` the index of its nearest code of `[K, D]`, as [`nearest`] finds it.
+pub(crate) fn search(rows: &Tensor, codes: &Tensor) -> Result<Vec<u32>> {
+    let found = rows.contiguous()?.apply_op2_no_bwd(&codes.contiguous()?, &Search)?;
+    Ok(found.to_vec1()?)
+}
+
+/// [`search`].
+struct Search;
+
+impl CustomOp2 for Search {
+    fn name(&self) -> &'static str {
+        "vqtok-nearest"
+    }
+
+    fn cpu_fwd(
+        &self,
+        rows: &CpuStorage,
+        rl: &Layout,
+        codes: &CpuStorage,
+        cl: &Layout,
+    ) -> TensorResult<(CpuStorage, Shape)> {
+        let ([_, dim], [_, other]) = (rl.dims(), cl.dims()) else {
+            bail!("rows {:?} among codes {:?}", rl.shape(), cl.shape());
+        };
+        if dim != other {
+            bail!("rows {:?} among codes {:?}", rl.shape(), cl.shape());
+        }
+        let (indices, _) = nearest(slice(rows, rl)?, slice(codes, cl)?, *dim);
+        let count = indices.len();
+        Ok((CpuStorage::U32(indices), Shape::from(count)))
+    }
+
+    #[cfg(feature = "candle-cuda")]
+    fn cuda_fwd(
+        &self,
+        rows: &CudaStorage,
+        rl: &Layout,
+        codes: &CudaStorage,
+        cl: &Layout,
+    ) -> TensorResult<(CudaStorage, Shape)> {
+        let (count, dim) = rl.shape().dims2()?;
+        let (among, other) = cl.shape().dims2()?;
+        if dim != other {
+            bail!("rows {:?} among codes {:?}", rl.shape(), cl.shape());
+        }
+        let plan = launches::nearest_codes(count, among, dim);
+        Ok((compute::<u32>(&plan, &[(rows, rl), (codes, cl)], count)?, Shape::from(count)))
+    }
+}
+
+/// Rows of length one.
+struct NormaliseRows;
+
+impl CustomOp1 for NormaliseRows {
+    fn name(&self) -> &'static str {
+        "vqtok-normalise-rows"
+    }
+
+    fn cpu_fwd(&self, rows: &CpuStorage, layout: &Layout) -> TensorResult<(CpuStorage, Shape)> {
+        let (_, dim) = layout.shape().dims2()?;
+        let mut rows = slice::<f32>(rows, layout)?.to_vec();
+        normalise_rows(&mut rows, dim);
+        Ok((CpuStorage::F32(rows), layout.shape().clone()))
+    }
+
+    #[cfg(feature = "candle-cuda")]
+    fn cuda_fwd(&self, rows: &CudaStorage, layout: &Layout) -> TensorResult<(CudaStorage, Shape)> {
+        let (count, dim) = layout.shape().dims2()?;
+        let plan = launches::unit_rows([count, dim]);
+        let rows = compute::<f32>(&plan, &[(rows, layout)], count * dim)?;
+        Ok((rows, layout.shape().clone()))
     }
 }
 

@@ -13,13 +13,18 @@ use crate::train::quantizer::trainable::{Follow, Losses, QuantizeOutput, Trainab
 /// Levels of codes, concatenated. Code k of level l is `l * K + k`.
 pub(super) struct ResidualCodes {
     nearest: Nearest,
+    device: Device,
     levels: Vec<Box<dyn TrainableQuantizer>>,
 }
 
 impl ResidualCodes {
     /// Of quantizers with `nearest.codes` codes each, whose codes have places.
-    pub(super) fn new(nearest: Nearest, levels: Vec<Box<dyn TrainableQuantizer>>) -> ResidualCodes {
-        ResidualCodes { nearest, levels }
+    pub(super) fn new(
+        nearest: Nearest,
+        levels: Vec<Box<dyn TrainableQuantizer>>,
+        device: &Device,
+    ) -> ResidualCodes {
+        ResidualCodes { nearest, device: device.clone(), levels }
     }
 
     /// What each level makes of what the ones before it left over of `z` `[B, D, h, w]`, and what
@@ -84,7 +89,7 @@ impl TrainableQuantizer for ResidualCodes {
         follow: &mut Follow<'_>,
     ) -> Result<Vec<Moved>> {
         let dim = self.nearest.dim;
-        let mut rest = Tensor::from_slice(rows, (rows.len() / dim, dim, 1, 1), &Device::Cpu)?;
+        let mut rest = Tensor::from_slice(rows, (rows.len() / dim, dim, 1, 1), &self.device)?;
         let mut moved = Vec::new();
         for level in &mut self.levels {
             moved.extend(level.start(&rows_of(&rest)?, step_rows, draws, follow)?);

@@ -2,7 +2,7 @@
 //! that the gradient of any code moves them all. The model folder gets the mapped codes, an
 //! ordinary codebook.
 
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{DType, Tensor, Var};
 
 use crate::error::{Error, Result};
 use crate::model::gemm::{Matrix, matmul};
@@ -45,7 +45,7 @@ impl SimVqCodes {
         dtype: DType,
     ) -> Result<SimVqCodes> {
         let Nearest { codes, dim, .. } = nearest;
-        let table_tensor = Tensor::from_slice(&table, (codes, dim), &Device::Cpu)?;
+        let table_tensor = Tensor::from_slice(&table, (codes, dim), parameters.device())?;
         Ok(SimVqCodes {
             nearest,
             start,
@@ -56,7 +56,7 @@ impl SimVqCodes {
         })
     }
 
-    /// table W^T + b.
+    /// table W^T + b, on the host: what is saved is what was searched, to the bit.
     fn mapped(&self, weight: &[f32], bias: &[f32]) -> Vec<f32> {
         let Nearest { codes, dim, .. } = self.nearest;
         let mut out = bias.repeat(codes);
@@ -68,9 +68,11 @@ impl SimVqCodes {
 
 impl TrainableQuantizer for SimVqCodes {
     fn forward(&self, z: &Tensor) -> Result<QuantizeOutput> {
+        let Nearest { codes: count, dim, .. } = self.nearest;
         let codes = self.mapped(&flat(&self.weight)?, &flat(&self.bias)?);
-        let found = self.nearest.find(z, &self.nearest.compared(&codes))?;
-        let at = Tensor::from_slice(&found.indices, found.indices.len(), &Device::Cpu)?;
+        let codes = Tensor::from_vec(codes, (count, dim), z.device())?;
+        let found = self.nearest.find(z, &self.nearest.compared_rows(&codes)?)?;
+        let at = Tensor::from_slice(&found.indices, found.indices.len(), z.device())?;
         let rows = self.table_tensor.index_select(&at, 0)?.matmul(&self.weight.t()?)?;
         let rows = self.nearest.compared_tensor(&rows.broadcast_add(&self.bias)?)?;
         let quantized = like_latents(&rows, z)?;

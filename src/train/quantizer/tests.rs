@@ -74,7 +74,7 @@ fn golden_gradient_codes_plain_and_on_the_sphere() {
     for (name, sphere) in [("vq_gradient", false), ("vq_l2norm", true)] {
         let Some(case) = Case::open(name) else { return };
         for dtype in TYPES {
-            let parameters = Parameters::new();
+            let parameters = Parameters::new(&Device::Cpu);
             let settings = CodebookSettings::default();
             let codes =
                 GradientCodes::new(nearest_of_8(sphere), (0, 1), &settings, &parameters, dtype)
@@ -93,7 +93,7 @@ fn golden_gradient_codes_plain_and_on_the_sphere() {
 fn golden_simvq() {
     let Some(case) = Case::open("vq_simvq") else { return };
     for dtype in TYPES {
-        let parameters = Parameters::new();
+        let parameters = Parameters::new(&Device::Cpu);
         let start = CodebookStart::Random;
         let table = case.f32("table");
         let codes = SimVqCodes::new(nearest_of_8(false), start, table, &parameters, dtype).unwrap();
@@ -116,7 +116,7 @@ fn golden_moving_averages_in_training() {
     let Some(mut case) = Case::open("vq_ema") else { return };
     let z = case.tensor("z0");
     case.tensors.insert("z".into(), z);
-    let mut codes = EmaCodes::new(nearest_of_8(false), &CodebookSettings::default());
+    let mut codes = EmaCodes::new(nearest_of_8(false), &CodebookSettings::default(), &Device::Cpu);
     let state = [("embedding", "codebook"), ("count", "ema_count"), ("sum", "ema_sum")];
     codes.restore(state.map(|(to, from)| (to.to_string(), case.f32(from))).into()).unwrap();
     for dtype in TYPES {
@@ -136,7 +136,7 @@ fn golden_moving_averages_in_training() {
 fn golden_rotation_with_moving_averages() {
     let Some(case) = Case::open("vq_rotation") else { return };
     let nearest = Nearest { estimator: Estimator::Rotation, ..nearest_of_8(false) };
-    let mut codes = EmaCodes::new(nearest, &CodebookSettings::default());
+    let mut codes = EmaCodes::new(nearest, &CodebookSettings::default(), &Device::Cpu);
     codes.place(&(0..16).collect::<Vec<_>>(), &case.f32("codebook")).unwrap();
     for dtype in TYPES {
         check(&case, "", &codes, dtype);
@@ -199,7 +199,7 @@ fn golden_lfq() {
 
 #[test]
 fn moving_averages_on_the_sphere_follow_the_latents() {
-    let mut codes = EmaCodes::new(nearest_of_8(true), &CodebookSettings::default());
+    let mut codes = EmaCodes::new(nearest_of_8(true), &CodebookSettings::default(), &Device::Cpu);
     let mut draws = Draws::new(1, "sphere", 0);
     let rows = draws.uniform(16 * 40 * 8, 3.0);
     codes.start(&rows, 64, &mut draws, &mut |_, _| Ok(())).unwrap();
@@ -232,7 +232,7 @@ fn moving_averages_on_the_sphere_follow_the_latents() {
 
 #[test]
 fn zero_latents_have_a_finite_gradient_on_the_sphere() {
-    let parameters = Parameters::new();
+    let parameters = Parameters::new(&Device::Cpu);
     let settings = CodebookSettings::default();
     let codes =
         GradientCodes::new(nearest_of_8(true), (0, 1), &settings, &parameters, DType::F32).unwrap();
@@ -250,12 +250,12 @@ fn golden_residual_of_three_gradient_codebooks() {
     let settings = CodebookSettings::default();
     for dtype in TYPES {
         let z = Var::from_tensor(&case.tensor("z").to_dtype(dtype).unwrap()).unwrap();
-        let (nearest, parameters) = (nearest_of_8(false), Parameters::new());
+        let (nearest, parameters) = (nearest_of_8(false), Parameters::new(&Device::Cpu));
         let level = |level| -> Box<dyn TrainableQuantizer> {
             let place = (level, 3);
             Box::new(GradientCodes::new(nearest, place, &settings, &parameters, dtype).unwrap())
         };
-        let codes = ResidualCodes::new(nearest, (0..3).map(level).collect());
+        let codes = ResidualCodes::new(nearest, (0..3).map(level).collect(), &Device::Cpu);
         let var = &parameters.vars()[CODEBOOK_NAME];
         set_flat(var, case.f32("codebooks")).unwrap();
         let saved = codes.codebook(&parameters.values().unwrap()).unwrap();
@@ -287,10 +287,11 @@ fn golden_residual_of_three_gradient_codebooks() {
 fn residual_levels_start_learn_and_come_back_one_by_one() {
     let nearest = nearest_of_8(false);
     let fresh = || {
-        let level = || EmaCodes::new(nearest, &CodebookSettings::default());
+        let level = || EmaCodes::new(nearest, &CodebookSettings::default(), &Device::Cpu);
         ResidualCodes::new(
             nearest,
             (0..3).map(|_| Box::new(level()) as Box<dyn TrainableQuantizer>).collect(),
+            &Device::Cpu,
         )
     };
     let mut draws = Draws::new(3, "residual", 0);

@@ -139,7 +139,7 @@ mod tests {
         assert_eq!(due, [4, 8, 12, 16, 20, 24, 28, 30]);
         let trainer = crate::train::trainer::Trainer::new(&model, &settings, 1.0).unwrap();
         let weights = trainer.final_weights().unwrap();
-        let evaluator = || Evaluator::new(&model, &weights).unwrap();
+        let evaluator = || Evaluator::new(&model, &weights, &candle_core::Device::Cpu).unwrap();
         let (sheet, psnr) = pictures.draw(evaluator(), 3).unwrap();
         assert!(psnr.is_finite() && psnr > 0.0);
         assert_eq!(pictures.draw(evaluator(), 3).unwrap(), (sheet.clone(), psnr));

@@ -50,7 +50,7 @@ impl Evaluated<'_> {
     /// The same on the first of `images`; unreadable ones are left out.
     fn evaluate_on(&self, images: &[u32], observer: &mut dyn Observer) -> Result<Evaluator> {
         let images = &images[..images.len().min(self.settings.evaluation_images_max)];
-        let mut evaluator = Evaluator::new(self.model, self.weights)?;
+        let mut evaluator = Evaluator::new(self.model, self.weights, self.settings.device.get())?;
         let (total, mut done) = (images.len(), 0);
         for part in images.chunks(self.loader.batch_size) {
             if observer.interrupted() {

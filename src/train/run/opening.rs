@@ -71,7 +71,7 @@ pub(in crate::train) fn perceptual_loss(
         ));
         return Ok((None, String::new()));
     }
-    let (lpips, digest) = lpips_weights::load(Path::new(&p.weights))?;
+    let (lpips, digest) = lpips_weights::load(Path::new(&p.weights), settings.device.get())?;
     let limits = pixels::limits(model.pixels.input);
     Ok((Some(PerceptualLoss::new(lpips, p.weight, limits)), digest))
 }
@@ -88,6 +88,7 @@ pub(super) fn announce_cost(
     observer.event(&Event::Estimate {
         remaining: cost.remaining,
         memory_bytes: cost.memory_bytes + loader.memory_bytes(cost.steps),
+        device_bytes: cost.device_bytes,
         steps: cost.steps,
         images: trained,
         parameters: trainer.parameter_count(),

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::model::compute_device::ComputeDevice;
 use crate::model::config::ModelConfig;
 use crate::train::settings::adversarial::AdversarialSettings;
 use crate::train::settings::augment::AugmentSettings;
@@ -81,6 +82,11 @@ pub struct TrainSettings {
     pub pictures: usize,
     /// Steps between pictures; 0 = eight in the whole training. The last step has one always.
     pub picture_every: usize,
+
+    /// Where the training computes: no part of the recipe. A training that goes on elsewhere ends with other
+    /// last bits.
+    #[serde(skip)]
+    pub device: ComputeDevice,
 }
 
 /// The `[train.init]` table.
@@ -140,6 +146,7 @@ impl Default for TrainSettings {
             log_every: 50,
             pictures: 8,
             picture_every: 0,
+            device: ComputeDevice::default(),
         }
     }
 }

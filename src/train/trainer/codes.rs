@@ -95,11 +95,10 @@ impl Trainer {
     fn reset_optimizer_state(&mut self, moved: &[Moved]) -> Result<()> {
         for name in moved.iter().map(|m| m.name).collect::<BTreeSet<_>>() {
             let Some(var) = self.vars.get(name) else { continue };
-            let now = flat(var)?;
             for moved in moved.iter().filter(|m| m.name == name) {
-                self.optimizer.forget(moved);
+                self.optimizer.forget(moved)?;
                 if let Some(average) = &mut self.average {
-                    average.take_over(moved, &now);
+                    average.take_over(moved, var)?;
                 }
             }
         }

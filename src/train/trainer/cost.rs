@@ -3,14 +3,14 @@
 
 use std::time::{Duration, Instant};
 
-use candle_core::{Tensor, Var};
+use candle_core::{DType, Tensor, Var};
 
 use crate::error::Result;
 use crate::kernels::pooled_bytes;
 use crate::model::config::{ModelConfig, QuantizerRule};
 use crate::train::losses::discriminator::at_image;
 use crate::train::network::checkpointing::{Sums, Tape, graph_bytes};
-use crate::train::quantizer::nearest::nearest;
+use crate::train::quantizer::nearest::search;
 use crate::train::settings::codebook::{CodebookMethod, CodebookStart, KMEANS_BATCHES};
 use crate::train::trainer::timing::Timing;
 use crate::train::trainer::trainer::Trainer;
@@ -25,6 +25,8 @@ pub struct Cost {
     pub remaining: Duration,
     /// Most memory that the process will take, in bytes, without the images read ahead.
     pub memory_bytes: u64,
+    /// Most of a GPU's memory, in bytes; None where the processor computes.
+    pub device_bytes: Option<u64>,
     /// What the parts take.
     pub(crate) timing: Timing,
 }
@@ -47,6 +49,39 @@ struct Rehearsed {
     bytes: f64,
 }
 
+/// Bytes of what a training holds beside the graph of a step.
+struct Held {
+    /// As much as their gradients.
+    weights: u64,
+    averages: u64,
+    codes: u64,
+    /// Of LPIPS.
+    frozen: u64,
+    /// Those that aren't there yet.
+    moments: u64,
+    /// All that a checkpoint has.
+    state: u64,
+    /// One to roll back to.
+    snapshot: u64,
+}
+
+impl Held {
+    /// A checkpoint on its way to the disk.
+    fn saved(&self) -> u64 {
+        self.state + self.snapshot
+    }
+
+    /// The larger of a step, whose graph has `graph` bytes, with its gradients, and of a checkpoint.
+    fn at_once(&self, graph: u64) -> u64 {
+        (graph + self.weights).max(self.saved())
+    }
+
+    /// On a GPU: weights, gradients, both moments, averages, codes, LPIPS, and the graph.
+    fn on_device(&self, graph: u64) -> u64 {
+        4 * self.weights + self.averages + self.codes + self.frozen + graph
+    }
+}
+
 impl Trainer {
     /// Rehearses on a few black images, which changes nothing, and says what the rest takes with
     /// so many images to train on and held-out ones: the steps, the start of the codebook, the
@@ -61,13 +96,19 @@ impl Trainer {
         let s = &self.settings;
         let step = found.bytes * s.images_at_once() as f64;
         let kernels = pooled_bytes() - pooled;
-        let memory = resident + GROWTH + kernels + self.to_be_held(step as u64);
+        let (held, step) = (self.held(), step as u64);
+        let (here, device_bytes) = match s.device.is_cpu() {
+            true => (held.moments + held.snapshot + held.at_once(step), None),
+            false => (held.snapshot + held.saved(), Some(held.on_device(step))),
+        };
+        let memory = resident + GROWTH + kernels + here;
         let timing = self.timing(model, &found, images, (trained, held_out))?;
         let done = self.progress.step;
         Ok(Cost {
             steps: s.steps - done,
             remaining: timing.remaining(s, done, self.codes.usage.started()),
             memory_bytes: memory,
+            device_bytes,
             timing,
         })
     }
@@ -120,26 +161,30 @@ impl Trainer {
             return Ok(Duration::ZERO);
         }
         let rows = ROWS_A_THREAD * rayon::current_num_threads();
-        let (latents, codes) =
-            (vec![0.0; rows * self.codes.dim], vec![0.0; self.codes.count * self.codes.dim]);
+        let zeros =
+            |count| Tensor::zeros((count, self.codes.dim), DType::F32, self.settings.device.get());
+        let (latents, codes) = (zeros(rows)?, zeros(self.codes.count)?);
         let begun = Instant::now();
-        nearest(&latents, &codes, self.codes.dim);
+        search(&latents, &codes)?;
         Ok(begun.elapsed().mul_f64(self.codes.depth as f64 / rows as f64))
     }
 
-    /// What comes on top of what the trainer holds now: moments, a snapshot to roll back to, and the
-    /// larger of a step, whose graph has `graph` bytes, with its gradients, and of a checkpoint on
-    /// its way to the disk.
-    fn to_be_held(&self, graph: u64) -> u64 {
+    fn held(&self) -> Held {
         let own = 4 * self.parameters.count() as u64;
-        let averages = if self.average.is_some() { own } else { 0 };
         let theirs = 4 * self.adversary.as_ref().map_or(0, |a| a.parameter_count()) as u64;
+        let averages = if self.average.is_some() { own } else { 0 };
         let codes = self.codes.depth * self.codes.count;
         let codes = 4 * (2 * codes * self.codes.dim + 3 * codes) as u64;
         let state = 3 * own + averages + 3 * theirs + codes;
-        let moments = if self.optimizer.updates == 0 { 2 * (own + theirs) } else { 0 };
-        let snapshot = if self.adversary.is_some() { state } else { 0 };
-        moments + snapshot + (graph + own + theirs).max(state + snapshot)
+        Held {
+            weights: own + theirs,
+            averages,
+            codes,
+            frozen: self.perceptual.as_ref().map_or(0, |p| p.bytes()),
+            moments: if self.optimizer.updates == 0 { 2 * (own + theirs) } else { 0 },
+            state,
+            snapshot: if self.adversary.is_some() { state } else { 0 },
+        }
     }
 
     fn rehearse(&mut self, images: usize) -> Result<Rehearsed> {
@@ -152,6 +197,9 @@ impl Trainer {
         let decoder = Tape::record(blocks, encoder.output(), true, recompute)?;
         let activation = Var::from_tensor(decoder.output())?;
         let image = self.network.last_layer()?.forward(&activation)?;
+        // A GPU is told what to do, and does it later.
+        let done = || self.settings.device.get().synchronize();
+        done()?;
         let forward = begun.elapsed();
         let mut losses = 0;
         let (_, nll) = at_image(&image, |y| {
@@ -171,15 +219,18 @@ impl Trainer {
         let mut held = graph_bytes(&image);
         let mut most = losses;
         // The second run of each block belongs to the question of bytes, not to that of time.
+        done()?;
         let pause = Instant::now();
         for tape in [&encoder, &decoder] {
             let (kept, block) = tape.bytes()?;
             held += kept;
             most = most.max(block);
         }
+        done()?;
         let paused = pause.elapsed();
         decoder.backward(upstream, &mut sums)?;
         encoder.backward(z, &mut sums)?;
+        done()?;
         let plain = begun.elapsed().saturating_sub(paused);
 
         let (adversarial, discriminator) = self.rehearse_adversary(&x, &image, &activation)?;
@@ -206,6 +257,7 @@ impl Trainer {
         let own = adversary.own_loss(x, image)?;
         let bytes = graph_bytes(&own);
         own.backward()?;
+        x.device().synchronize()?;
         adversary.undo();
         Ok((begun.elapsed(), bytes))
     }

@@ -12,14 +12,15 @@ use std::collections::BTreeMap;
 use candle_core::{Tensor, Var};
 
 use crate::error::{Error, Result};
-use crate::metrics::{mse, psnr_of_mse};
+use crate::metrics::psnr_of_mse;
 use crate::train::losses::adversarial::{Adversary, GeneratorLoss};
 use crate::train::losses::discriminator::at_image;
 use crate::train::losses::schedule::AdversarialPhase;
 use crate::train::network::autoencoder::LastLayer;
 use crate::train::network::checkpointing::{Stop, Sums, Tape, stoppable, stopped};
 use crate::train::network::optimizer::{clip, cosine, global_norm};
-use crate::train::network::parameters::{Named, flat};
+use crate::train::network::parameters::Tensors;
+use crate::train::network::reductions::{mean_square, mean_squared_difference, sum_by_rows};
 use crate::train::quantizer::trainable::{Losses, QuantizeOutput};
 use crate::train::trainer::step_report::{AdversarialReport, StepReport};
 use crate::train::trainer::trainer::Trainer;
@@ -186,7 +187,7 @@ impl Trainer {
         let recompute = self.settings.recompute;
         let blocks = stoppable(self.network.encoder_blocks()?, stop);
         let encoder = Tape::record(blocks, x, false, recompute)?;
-        sums.tally.latent_squares += mean_square(&flat(encoder.output())?) * share;
+        sums.tally.latent_squares += mean_square(encoder.output())? * share;
         let z = Var::from_tensor(encoder.output())?;
         // Latents pass as they are until the codes have places.
         let started = self.codes.usage.started();
@@ -198,16 +199,16 @@ impl Trainer {
         let activation = Var::from_tensor(decoder.output())?;
         let last = self.network.last_layer()?;
         let image = last.forward(&activation)?;
-        sums.tally.squares += mse(&flat(x)?, &flat(&image)?) * share;
+        sums.tally.squares += mean_squared_difference(x, &image)? * share;
 
         let at = (activation.as_tensor(), last);
         let gradient = self.image_gradient(part, &image, at, adversary, sums)?;
-        let mut store = (image * (gradient * share)?)?.sum_all()?.backward()?;
+        let mut store = sum_by_rows(&(image * (gradient * share)?)?)?.backward()?;
         sums.generator.take(&mut store)?;
         let upstream = store.remove(&activation).ok_or_else(no_gradient)?.detach();
         drop((store, activation));
         let upstream = decoder.backward(upstream, &mut sums.generator)?.ok_or_else(no_gradient)?;
-        let mut loss = (latents * upstream)?.sum_all()?;
+        let mut loss = sum_by_rows(&(latents * upstream)?)?;
         if let Some(quantized) = &quantized {
             loss = sums.tally.add_losses(&quantized.losses, share, loss)?;
         }
@@ -263,10 +264,10 @@ impl Trainer {
     }
 
     /// One update of weights and codebook, or none where something is not finite.
-    fn update(&mut self, mut gradients: Named, tally: &Tally) -> Result<StepReport> {
+    fn update(&mut self, mut gradients: Tensors, tally: &Tally) -> Result<StepReport> {
         let gradient_norm = match self.settings.clip_norm {
-            0.0 => global_norm(&gradients),
-            limit => clip(&mut gradients, limit),
+            0.0 => global_norm(&gradients)?,
+            limit => clip(&mut gradients, limit)?,
         };
         let t = tally;
         let mut report = StepReport {
@@ -304,13 +305,13 @@ impl Trainer {
     fn update_adversary(
         &self,
         adversary: &mut Adversary,
-        gradients: Named,
+        gradients: Tensors,
         report: &StepReport,
         tally: &Tally,
     ) -> Result<AdversarialReport> {
         let (norm, skipped) = if report.skipped {
             adversary.undo();
-            (global_norm(&gradients), true)
+            (global_norm(&gradients)?, true)
         } else {
             let decay = report.learning_rate / self.settings.learning_rate;
             adversary.update(gradients, tally.discriminator, self.settings.clip_norm, decay)?
@@ -337,11 +338,6 @@ fn no_gradient() -> Error {
 
 fn scalar(tensor: &Tensor) -> Result<f64> {
     Ok(f64::from(tensor.to_scalar::<f32>()?))
-}
-
-fn mean_square(values: &[f32]) -> f64 {
-    let sum: f64 = values.iter().map(|v| f64::from(*v) * f64::from(*v)).sum();
-    sum / values.len().max(1) as f64
 }
 
 #[cfg(test)]

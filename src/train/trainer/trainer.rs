@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{DType, Tensor, Var};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::metrics::CodeCounts;
 use crate::model::config::{ModelConfig, QuantizerConfig};
 use crate::train::input::pixels::Pixels;
@@ -14,7 +14,9 @@ use crate::train::losses::lpips::PerceptualLoss;
 use crate::train::network::autoencoder::{Autoencoder, build, encode_plain, encode_until};
 use crate::train::network::checkpointing::Stop;
 use crate::train::network::optimizer::{AdamW, WeightAverage};
-use crate::train::network::parameters::{CODEBOOK_NAME, Parameters, QUANTIZER_PREFIX};
+use crate::train::network::parameters::{
+    CODEBOOK_NAME, Named, Parameters, QUANTIZER_PREFIX, to_device, to_host,
+};
 use crate::train::quantizer;
 use crate::train::quantizer::layout::rows_of;
 use crate::train::quantizer::revival::CodeUse;
@@ -75,17 +77,19 @@ pub struct Trainer {
 }
 
 impl Trainer {
-    /// A fresh start. `variance` is that of the data in the units of the network.
+    /// A fresh start, on the device of the settings. `variance` is that of the data in the units of the
+    /// network.
     ///
     /// # Errors
     /// Settings that make no network: an architecture or a quantizer rule that can't be trained,
     /// channels that the groups don't divide, pixels of no one size.
     pub fn new(model: &ModelConfig, settings: &TrainSettings, variance: f64) -> Result<Trainer> {
-        let parameters = Parameters::new();
-        let network = build(model, parameters.builder(DType::F32, &Device::Cpu))?;
+        let device = settings.device.get();
+        let parameters = Parameters::new(device);
+        let network = build(model, parameters.builder(DType::F32))?;
         let quantizer = quantizer::build(model, settings, &parameters)?;
         parameters.initialize(settings.seed)?;
-        let pixels = Pixels::of(model)?;
+        let pixels = Pixels::of(model, device)?;
         let [factor, _] = model.factor();
         let step_rows = settings.batch_size * (pixels.side / factor).pow(2);
         let QuantizerConfig { codes: count, dim, depth, .. } = model.quantizer;
@@ -94,15 +98,16 @@ impl Trainer {
         if !quantizer.wants_start() {
             usage.start(0);
         }
-        let average = (settings.weight_average > 0.0).then(|| {
-            Ok::<_, Error>(WeightAverage::new(settings.weight_average, parameters.values()?))
-        });
+        let vars = parameters.vars();
+        let average = (settings.weight_average > 0.0)
+            .then(|| WeightAverage::new(settings.weight_average, &vars));
         let adversary = settings.adversarial.as_ref().map(|adversarial| {
-            Adversary::new(adversarial, model.pixels.channels, settings.steps, settings.seed)
+            let channels = model.pixels.channels;
+            Adversary::new(adversarial, channels, settings.steps, settings.seed, device)
         });
         Ok(Trainer {
             settings: settings.clone(),
-            vars: parameters.vars(),
+            vars,
             parameters,
             network,
             optimizer: AdamW::new(settings.betas, settings.epsilon, settings.weight_decay),
@@ -161,7 +166,7 @@ impl Trainer {
     pub fn begin_with(&mut self, weights: &BTreeMap<String, Vec<f32>>) -> Result<()> {
         self.parameters.set_values(weights)?;
         if let Some(average) = &mut self.average {
-            average.values = weights.clone();
+            average.values = to_device(weights.clone(), self.parameters.device())?;
         }
         Ok(())
     }
@@ -214,7 +219,7 @@ impl Trainer {
     /// A weight that can't be read as float32.
     pub fn final_weights(&self) -> Result<BTreeMap<String, Vec<f32>>> {
         let mut weights = match &self.average {
-            Some(average) => average.values.clone(),
+            Some(average) => to_host(&average.values)?,
             None => self.parameters.values()?,
         };
         let codebook = self.quantizer.codebook(&weights)?;
@@ -228,19 +233,17 @@ impl Trainer {
     /// # Errors
     /// A weight that can't be read as float32.
     pub fn state(&self, recipe: &serde_json::Value, record: Lengths) -> Result<State> {
-        let mut floats = BTreeMap::new();
-        let mut put = |prefix: &str, values: &BTreeMap<String, Vec<f32>>| {
-            for (name, values) in values {
-                floats.insert(format!("{prefix}{name}"), values.clone());
-            }
+        let mut floats = Named::new();
+        let mut put = |prefix: &str, values: Named| {
+            floats.extend(values.into_iter().map(|(n, values)| (format!("{prefix}{n}"), values)));
         };
-        put("weights.", &self.parameters.values()?);
-        put("moment1.", &self.optimizer.moment1);
-        put("moment2.", &self.optimizer.moment2);
+        put("weights.", self.parameters.values()?);
+        put("moment1.", to_host(&self.optimizer.moment1)?);
+        put("moment2.", to_host(&self.optimizer.moment2)?);
         if let Some(average) = &self.average {
-            put("average.", &average.values);
+            put("average.", to_host(&average.values)?);
         }
-        put("codebook.", &self.quantizer.state());
+        put("codebook.", self.quantizer.state());
         if let Some(adversary) = &self.adversary {
             floats.extend(adversary.floats()?);
         }
@@ -277,11 +280,12 @@ impl Trainer {
     pub fn restore(&mut self, state: &State) -> Result<()> {
         let counters = &state.counters;
         self.parameters.set_values(&state.part("weights."))?;
-        self.optimizer.moment1 = state.part("moment1.");
-        self.optimizer.moment2 = state.part("moment2.");
+        let here = |prefix: &str| to_device(state.part(prefix), self.parameters.device());
+        self.optimizer.moment1 = here("moment1.")?;
+        self.optimizer.moment2 = here("moment2.")?;
         self.optimizer.updates = counters.updates;
         if let Some(average) = &mut self.average {
-            average.values = state.part("average.");
+            average.values = here("average.")?;
             average.updates = counters.average_updates;
         }
         if let (Some(adversary), Some(counters)) = (&mut self.adversary, &counters.adversary) {

@@ -14,17 +14,22 @@ import sys
 import tempfile
 
 HERE = pathlib.Path(__file__).parent
-KERNELS = HERE.parents[2] / "src/engine/cuda/kernels.cu"
+SOURCES = HERE.parents[2] / "src"
+# Kernels, who runs them, element types.
+KERNELS = [
+    (SOURCES / "engine/cuda/kernels.cu", "threads.c", ["f32", "bf16"]),
+    (SOURCES / "model/cuda/training.cu", "training.c", ["f32"]),
+]
 BARRIER = "__syncthreads();"
 
 
-def races(folder, text, element):
+def races(folder, text, runner, element):
     """The functions that ThreadSanitizer names; None where the run ended without a report."""
     (folder / "kernels.cu").write_text(text)
     flags = ["-DVQTOK_BF16"] if element == "bf16" else []
     subprocess.run(
         ["cc", "-O1", "-g", "-fsanitize=thread", "-Wno-tsan", *flags]
-        + [f'-DKERNELS="{folder}/kernels.cu"', "-o", folder / "threads", HERE / "threads.c"]
+        + [f'-DKERNELS="{folder}/kernels.cu"', "-o", folder / "threads", HERE / runner]
         + ["-lm", "-lpthread"],
         check=True,
     )
@@ -44,25 +49,27 @@ def races(folder, text, element):
 
 
 def main():
-    text = KERNELS.read_text()
-    places = [found.start() for found in re.finditer(re.escape(BARRIER), text)]
-    wrong = 0
+    wrong = count = 0
     with tempfile.TemporaryDirectory() as scratch:
         folder = pathlib.Path(scratch)
-        for element in ["f32", "bf16"]:
-            whole = races(folder, text, element)
-            print(f"{element}: as it stands: {whole or 'clean'}", flush=True)
-            wrong += whole is not None
-            for place in places:
-                # A barrier of the other element type is no barrier here.
-                line = text.count("\n", 0, place) + 1
-                without = text[:place] + text[place + len(BARRIER) :]
-                # What ThreadSanitizer remembers of an address is little: it may forget the one access.
-                tries = (races(folder, without, element) for _ in range(4))
-                found = next((name for name in tries if name), None)
-                print(f"{element}: without line {line}: {found or 'NOT FOUND'}", flush=True)
-                wrong += found is None
-    print(f"{len(places)} barriers, {wrong} wrong")
+        for file, runner, elements in KERNELS:
+            text = file.read_text()
+            places = [found.start() for found in re.finditer(re.escape(BARRIER), text)]
+            for element in elements:
+                whole = races(folder, text, runner, element)
+                print(f"{file.name}, {element}: as it stands: {whole or 'clean'}", flush=True)
+                wrong += whole is not None
+                count += len(places)
+                for place in places:
+                    # A barrier of the other element type is no barrier here.
+                    line = text.count("\n", 0, place) + 1
+                    without = text[:place] + text[place + len(BARRIER) :]
+                    # What ThreadSanitizer remembers of an address is little: it may forget the one access.
+                    tries = (races(folder, without, runner, element) for _ in range(4))
+                    found = next((name for name in tries if name), None)
+                    print(f"{file.name}, {element}: without line {line}: {found or 'NOT FOUND'}", flush=True)
+                    wrong += found is None
+    print(f"{count} barriers, {wrong} wrong")
     sys.exit(wrong > 0)
 
 

@@ -1,74 +1,7 @@
-/* Owns running our CUDA kernels with a POSIX thread for each thread of a block, so that
-   ThreadSanitizer sees accesses that no barrier orders. `run.py` compiles it. Shapes are small and
-   odd: more than one block, rows and channels that don't fill the last one. */
-#include <math.h>
-#include <pthread.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+/* Owns the shapes that the engine's kernels run with under ThreadSanitizer; `run.py` compiles it. They are
+   small and odd: more than one block, rows and channels that don't fill the last one. */
+#include "device.h"
 
-#define KERNEL void
-#define DEVICE static inline
-#define PACKED __attribute__((aligned(16)))
-#define __shared__ static
-static struct {
-    unsigned x, y, z;
-} blockIdx, gridDim, blockDim;
-static __thread struct {
-    unsigned x;
-} threadIdx;
-static pthread_barrier_t barrier;
-static void __syncthreads(void) { pthread_barrier_wait(&barrier); }
-static inline float __uint_as_float(unsigned bits)
-{
-    float x;
-    memcpy(&x, &bits, 4);
-    return x;
-}
-static inline unsigned __float_as_uint(float x)
-{
-    unsigned bits;
-    memcpy(&bits, &x, 4);
-    return bits;
-}
-static inline float __fadd_rn(float a, float b) { return a + b; }
-static inline float __fmul_rn(float a, float b) { return a * b; }
-#define __expf expf
-static inline float __fdividef(float a, float b) { return a / b; }
-#include KERNELS
-
-static void (*body)(void);
-static void *one_thread(void *number)
-{
-    threadIdx.x = (unsigned)(uintptr_t)number;
-    body();
-    return 0;
-}
-static void launch(unsigned gx, unsigned gy, unsigned gz, unsigned block, void (*kernel)(void))
-{
-    static pthread_t threads[1024];
-    body = kernel;
-    gridDim.x = gx, gridDim.y = gy, gridDim.z = gz, blockDim.x = block;
-    pthread_barrier_init(&barrier, 0, block);
-    for (blockIdx.z = 0; blockIdx.z < gz; ++blockIdx.z)
-        for (blockIdx.y = 0; blockIdx.y < gy; ++blockIdx.y)
-            for (blockIdx.x = 0; blockIdx.x < gx; ++blockIdx.x) {
-                for (unsigned i = 0; i < block; ++i)
-                    pthread_create(&threads[i], 0, one_thread, (void *)(uintptr_t)i);
-                for (unsigned i = 0; i < block; ++i) pthread_join(threads[i], 0);
-            }
-    pthread_barrier_destroy(&barrier);
-}
-
-/* An array of its own of so many drawn values. */
-static float drawn(void) { return (float)(rand() % 2001 - 1000) / 500.0f; }
-static float *floats(int count)
-{
-    float *made = malloc((size_t)count * sizeof *made);
-    for (int i = 0; i < count; ++i) made[i] = drawn();
-    return made;
-}
 static element *elements(int count)
 {
     element *made = aligned_alloc(16, ((size_t)count * sizeof *made + 15) / 16 * 16);

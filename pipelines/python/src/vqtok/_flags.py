@@ -17,6 +17,6 @@ SHARED = (
 SWITCHES = frozenset({"append", "hidden"})
 """Those without a value."""
 OWN = frozenset(
-    {"json", "list-only", "partition", "plan-only", "rank-from", "ranks", "retry-failed"}
+    {"engine", "json", "list-only", "partition", "plan-only", "rank-from", "ranks", "retry-failed"}
 )
 """Those that make no sense here, or are this command's own."""

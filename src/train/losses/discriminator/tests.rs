@@ -7,8 +7,8 @@ use crate::train::golden::Case;
 use crate::train::network::parameters::{Parameters, flat, set_flat};
 
 fn stored(case: &Case) -> (Parameters, Discriminator) {
-    let parameters = Parameters::new();
-    let vb = parameters.builder(DType::F32, &Device::Cpu);
+    let parameters = Parameters::new(&Device::Cpu);
+    let vb = parameters.builder(DType::F32);
     let network = Discriminator::new(3, 8, 3, vb).unwrap();
     for (name, var) in parameters.vars() {
         let stored = case.tensor(&format!("param.{name}"));
@@ -24,7 +24,7 @@ fn statistics(case: &Case, tag: &str) -> Statistics {
     let values = case
         .tensors
         .keys()
-        .filter_map(|k| Some((k.strip_prefix(&format!("{tag}."))?.to_string(), case.f32(k))))
+        .filter_map(|k| Some((k.strip_prefix(&format!("{tag}."))?.to_string(), case.tensor(k))))
         .collect();
     Statistics { values }
 }
@@ -42,11 +42,11 @@ fn golden_discriminator() {
     let mut statistics = statistics(&case, "stats0");
     let on_real = network.forward(&real, &mut statistics).unwrap();
     for (name, values) in &statistics.values {
-        case.check(&format!("stats1.{name}"), values);
+        case.check_tensor(&format!("stats1.{name}"), values);
     }
     let on_fake = network.forward(&fake, &mut statistics).unwrap();
     for (name, values) in &statistics.values {
-        case.check(&format!("stats2.{name}"), values);
+        case.check_tensor(&format!("stats2.{name}"), values);
     }
     case.check_tensor("logits_real", &on_real);
     case.check_tensor("logits_fake", &on_fake);

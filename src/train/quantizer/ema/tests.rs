@@ -44,7 +44,10 @@ fn a_start_is_consistent_and_leaves_no_code_empty() {
     let mut draws = Draws::new(3, "cloud", 0);
     let rows: Vec<f32> = (0..400 * 4).map(|_| draws.below(2000) as f32 / 1000.0 - 1.0).collect();
     let means = |rows: &[f32]| {
-        KMeans::of(rows, 64, 4, 10, &mut Draws::new(1, "k-means", 0), &mut |_, _| Ok(())).unwrap()
+        KMeans::of(&Device::Cpu, rows, 64, 4, 10, &mut Draws::new(1, "k-means", 0), &mut |_, _| {
+            Ok(())
+        })
+        .unwrap()
     };
     let mut book = EmaCodebook::new(64, 4, AVERAGES);
     book.start(&means(&rows), 100);

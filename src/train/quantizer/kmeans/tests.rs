@@ -37,7 +37,15 @@ fn k_means_tells_how_far_it_is_and_stops_when_told_so() {
             told.push((done, total));
             if done >= stop_at { Err(Error::Interrupted) } else { Ok(()) }
         };
-        let found = KMeans::of(&rows, 16, 4, 3, &mut Draws::new(1, "k-means", 0), &mut follow);
+        let found = KMeans::of(
+            &Device::Cpu,
+            &rows,
+            16,
+            4,
+            3,
+            &mut Draws::new(1, "k-means", 0),
+            &mut follow,
+        );
         (found, told)
     };
     let (whole, told) = run(usize::MAX);
@@ -63,8 +71,16 @@ fn k_means_ends_where_no_centre_moves_any_more() {
         calls += 1;
         Ok(())
     };
-    let found =
-        KMeans::of(&rows, 600, 4, 1000, &mut Draws::new(1, "k-means", 0), &mut follow).unwrap();
+    let found = KMeans::of(
+        &Device::Cpu,
+        &rows,
+        600,
+        4,
+        1000,
+        &mut Draws::new(1, "k-means", 0),
+        &mut follow,
+    )
+    .unwrap();
     assert!(calls < 4, "{calls}");
     assert_eq!(found.members.iter().filter(|n| **n == 1).count(), 500);
     assert!(found.centres.chunks(4).all(|c| rows.chunks(4).any(|row| row == c)));

@@ -9,7 +9,7 @@ use crate::model::config::{
     QuantizerConfig, QuantizerRule,
 };
 use crate::train::golden::{Case, assert_close, vqgan};
-use crate::train::network::parameters::set_flat;
+use crate::train::network::parameters::{flat, set_flat};
 use crate::train::network::random::{fnv1a64, unit};
 use crate::train::settings::TrainSettings;
 use crate::train::settings::adversarial::AdversarialSettings;
