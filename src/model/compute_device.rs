@@ -32,8 +32,8 @@ impl ComputeDevice {
     pub fn cuda(number: usize) -> Result<ComputeDevice> {
         if cfg!(not(feature = "candle-cuda")) {
             let text = "cuda: this vqtok was built without candle's CUDA side, which training and the \
-                        reference engine need on a GPU; build it with `cargo build --release \
-                        --features candle-cuda` (the README says what that takes), or use";
+                        reference engine need on a GPU; build it with the feature candle-cuda (the \
+                        README says what that takes), or use";
             return Err(Error::setting(DEVICE, format!("{text} {DEVICE} cpu")));
         }
         let failed = |error: candle_core::Error| {
@@ -82,7 +82,7 @@ mod tests {
             assert_eq!(ComputeDevice::cuda_or_cpu(), cpu);
             let text = ComputeDevice::cuda(0).expect_err("an error").to_string();
             assert!(
-                text.contains("--features candle-cuda") && text.ends_with("device cpu"),
+                text.contains("the feature candle-cuda") && text.ends_with("device cpu"),
                 "{text}"
             );
         }

@@ -51,7 +51,7 @@ fn without_candles_cuda_one_line_says_how_to_build_it() {
         job.expect(2, &line).assert_one_line(&[
             "--device cuda",
             "without candle's CUDA side",
-            "--features candle-cuda",
+            "the feature candle-cuda",
             "--device cpu",
         ]);
     }
