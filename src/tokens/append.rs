@@ -6,7 +6,7 @@ use super::arrivals::{Arrivals, Judge};
 use super::cleanup;
 use super::commit::Published;
 use super::identity::Identity;
-use super::plan::{About, Plan, Today, write};
+use super::plan::{About, Plan, PlanFile, Today, write};
 use super::{duplicate_keys, occupied};
 use crate::error::{Error, Result};
 use crate::storage;
@@ -26,6 +26,7 @@ pub(crate) fn hold(
     let _at = panics::at("plan", None);
     plan.must_be_of(identity)?;
     must_lie_as_planned(plan)?;
+    plan.files().iter().try_for_each(PlanFile::prove)?;
     cleanup::remove_orphans_of_plans(plan.dir())?;
     Arrivals::of(plan, items, judge)
 }

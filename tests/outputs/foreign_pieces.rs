@@ -177,3 +177,73 @@ fn an_exchanged_plan_of_an_unfinished_output_is_told_by_all() {
         fs::remove_file(job.path("out/dataset.json")).unwrap();
     }
 }
+
+/// Flips one bit of a file.
+fn flip(path: &Path, bit: usize) {
+    let mut bytes = fs::read(path).unwrap();
+    bytes[bit / 8] ^= 1 << (bit % 8);
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn a_plan_that_is_damaged_or_in_part_anothers_is_not_built_upon() {
+    let job = Job::new(12).trained();
+    fs::rename(job.path("images/cat"), job.path("other")).unwrap();
+    let other = LINE.replace("images", "other");
+    job.expect(0, &format!("{LINE} --out out"));
+    let (plan, append) = (job.path("out/plan.parquet"), format!("{other} --out out --append"));
+    let whole = fs::read(&plan).unwrap();
+    let before = job.files("out");
+    let (mut refused, step) = (0, whole.len() * 8 / 60);
+    for bit in (3..whole.len() * 8).step_by(step) {
+        flip(&plan, bit);
+        let done = Done::of(job.command(&append).output().unwrap());
+        assert!([0, 2].contains(&done.code), "bit {bit}: {} {}", done.code, done.stderr);
+        fs::write(&plan, &whole).unwrap();
+        if done.code == 2 {
+            done.assert_one_line(&["vqtok: "]);
+            assert!(job.files("out") == before, "bit {bit}");
+            refused += 1;
+        } else {
+            // Nothing of it was of the rows.
+            fs::remove_dir_all(job.path("out")).unwrap();
+            job.expect(0, &format!("{LINE} --out out"));
+        }
+    }
+    assert!(refused > 20, "{refused} of 60");
+    // A part of another output's plan.
+    let one = |line: &str| line.replace("--shard-rows 4", "--shard-rows 1");
+    for (line, out) in [(one(LINE), "own"), (one(&other), "theirs")] {
+        assert_eq!(run(&job, "2:1", &format!("{line} --out {out}")).code, 0);
+    }
+    let first = |out: &str| {
+        let parts = fs::read_dir(job.path(out).join("plan")).unwrap();
+        let mut parts: Vec<_> = parts.map(|part| part.unwrap().path()).collect();
+        parts.sort();
+        parts.remove(0)
+    };
+    copy(&first("theirs"), &first("own"));
+    let before = job.files("own");
+    for line in [one(LINE), one(&other)] {
+        let done = run(&job, "2:1", &format!("{line} --out own --append"));
+        assert_eq!(done.code, 2, "{}", done.stderr);
+        done.assert_one_line(&["own/plan", "`vqtok repair`"]);
+        assert!(job.files("own") == before);
+    }
+}
+
+#[test]
+fn a_shard_that_changed_is_made_again_though_the_files_beside_it_alone_say_so() {
+    let job = Job::new(6).trained();
+    job.expect(0, &format!("{LINE} --out out"));
+    let (whole, shard) = (job.files("out"), job.path("out/tokens/part-00000.parquet"));
+    let bytes = fs::read(&shard).unwrap().len();
+    // Of the footer, much of which no row depends on.
+    for byte in (bytes - 2000..bytes - 8).step_by(160) {
+        fs::remove_file(job.path("out/dataset.json")).unwrap();
+        flip(&shard, 8 * byte + 4);
+        let done = Done::of(job.command(REPAIR).output().unwrap());
+        assert!([0, 1].contains(&done.code), "byte {byte}: {}", done.stderr);
+        assert!(job.files("out") == whole, "byte {byte}: {}", done.stderr);
+    }
+}

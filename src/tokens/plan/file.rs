@@ -9,6 +9,7 @@ use parquet::arrow::arrow_reader::ArrowReaderMetadata;
 
 use super::broken::broken;
 use super::containers::{self, Container};
+use super::hasher::PlanHasher;
 use super::layout::Layout;
 use super::merged::Planned;
 use super::pieces::Pieces;
@@ -253,6 +254,27 @@ impl PlanFile {
     /// All rows in the order of the inputs: a plan of buckets has another one.
     pub(super) fn listed_rows(&self) -> Result<impl Iterator<Item = Result<PlanRow>> + use<>> {
         Ok(Planned::of(&self.pieces, self.base.ordinal, self.layout)?.rows())
+    }
+
+    /// Reads all rows and holds them against the digest: what is to be built upon them, or said of images
+    /// by them, must not come from a damaged plan or from a part of another output's.
+    ///
+    /// # Errors
+    /// Rows that aren't those that were planned, or can't be read.
+    pub(in crate::tokens) fn prove(&self) -> Result<()> {
+        let mut hasher = PlanHasher::new(&self.identity, &self.base, self.layout);
+        let mut begins = self.pieces.starts().iter().peekable();
+        for (at, row) in (0..).zip(self.all_rows()?) {
+            hasher.row(&row?, begins.next_if_eq(&&at).is_some());
+        }
+        match hasher.finish() == self.digest {
+            true => Ok(()),
+            false => Err(Error::corrupt(
+                &self.path,
+                "its rows aren't those that were planned: it is damaged, or another output's, in part \
+                 at least; `vqtok repair` rebuilds it, or restore it",
+            )),
+        }
     }
 
     /// All rows, streaming.
