@@ -34,10 +34,11 @@ impl InplaceOp1 for Scale {
     }
 }
 
-/// average <- keep average + rest new
+/// average <- keep average + rest new, or rest new^2
 pub(super) struct Blend {
     pub keep: f32,
     pub rest: f32,
+    pub squared: bool,
 }
 
 impl InplaceOp2 for Blend {
@@ -54,8 +55,10 @@ impl InplaceOp2 for Blend {
     ) -> TensorResult<()> {
         let (average, new) = (slice_mut(average, al)?, slice::<f32>(new, nl)?);
         same_length(self.name(), average, &[new])?;
-        for (a, new) in average.iter_mut().zip(new) {
-            *a = self.keep * *a + self.rest * new;
+        let Blend { keep, rest, squared } = *self;
+        match squared {
+            true => average.iter_mut().zip(new).for_each(|(a, x)| *a = keep * *a + rest * (x * x)),
+            false => average.iter_mut().zip(new).for_each(|(a, x)| *a = keep * *a + rest * x),
         }
         Ok(())
     }
@@ -68,46 +71,7 @@ impl InplaceOp2 for Blend {
         new: &CudaStorage,
         nl: &Layout,
     ) -> TensorResult<()> {
-        let plan = launches::blend(false, al.shape().elem_count(), self.keep, self.rest);
-        compute_in_place(&plan, (average, al), &[(new, nl)])
-    }
-}
-
-/// average <- keep average + rest new^2
-pub(super) struct BlendSquare {
-    pub keep: f32,
-    pub rest: f32,
-}
-
-impl InplaceOp2 for BlendSquare {
-    fn name(&self) -> &'static str {
-        "vqtok-blend-square"
-    }
-
-    fn cpu_fwd(
-        &self,
-        average: &mut CpuStorage,
-        al: &Layout,
-        new: &CpuStorage,
-        nl: &Layout,
-    ) -> TensorResult<()> {
-        let (average, new) = (slice_mut(average, al)?, slice::<f32>(new, nl)?);
-        same_length(self.name(), average, &[new])?;
-        for (a, new) in average.iter_mut().zip(new) {
-            *a = self.keep * *a + self.rest * (new * new);
-        }
-        Ok(())
-    }
-
-    #[cfg(feature = "candle-cuda")]
-    fn cuda_fwd(
-        &self,
-        average: &mut CudaStorage,
-        al: &Layout,
-        new: &CudaStorage,
-        nl: &Layout,
-    ) -> TensorResult<()> {
-        let plan = launches::blend(true, al.shape().elem_count(), self.keep, self.rest);
+        let plan = launches::blend(self.squared, al.shape().elem_count(), self.keep, self.rest);
         compute_in_place(&plan, (average, al), &[(new, nl)])
     }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Tensor, Var};
 
-use super::in_place::{Blend, BlendSquare, Descend, Scale};
+use super::in_place::{Blend, Descend, Scale};
 use super::parameters::{Moved, QUANTIZER_PREFIX, Tensors};
 use super::reductions::sum_of_squares;
 use crate::error::Result;
@@ -130,8 +130,8 @@ impl AdamW {
     ) -> Result<()> {
         let (b1, b2) = self.betas;
         let t = self.updates.min(i32::MAX as u64) as i32;
-        let first = Blend { keep: b1 as f32, rest: (1.0 - b1) as f32 };
-        let second = BlendSquare { keep: b2 as f32, rest: (1.0 - b2) as f32 };
+        let first = Blend { keep: b1 as f32, rest: (1.0 - b1) as f32, squared: false };
+        let second = Blend { keep: b2 as f32, rest: (1.0 - b2) as f32, squared: true };
         let keep = if decayed { 1.0 - learning_rate * self.weight_decay } else { 1.0 };
         let descend = Descend {
             keep: keep as f32,
@@ -191,7 +191,7 @@ impl WeightAverage {
         self.updates += 1;
         let i = self.updates as f64;
         let d = self.decay.min((1.0 + i) / (10.0 + i));
-        let blend = Blend { keep: d as f32, rest: (1.0 - d) as f32 };
+        let blend = Blend { keep: d as f32, rest: (1.0 - d) as f32, squared: false };
         for (name, average) in &self.values {
             let Some(var) = vars.get(name) else { continue };
             average.inplace_op2(var.as_tensor(), &blend)?;
@@ -284,7 +284,7 @@ mod tests {
         let average = tensor(rows[0]);
         let mut after = vec![];
         for row in &rows[1..] {
-            let blend = Blend { keep: 0.999, rest: (1.0 - 0.999f64) as f32 };
+            let blend = Blend { keep: 0.999, rest: (1.0 - 0.999f64) as f32, squared: false };
             average.inplace_op2(&tensor(row), &blend).unwrap();
             after.extend(flat(&average).unwrap());
         }
