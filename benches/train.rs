@@ -4,8 +4,8 @@
 //! `cargo bench --bench train -- cifar [--seed N] [--steps N] [--hidden N] [--rotation]
 //! [--quantizer NAME] ...` runs the built-in recipe `cifar10-vqvae`; `mnist` the recipe
 //! `mnist-vqvae`; `step` times steps of the first, `vqgan` those of a VQGAN with a discriminator, `forward` that
-//! VQGAN's encoder, quantizer and decoder alone, by the engine. For names of quantizers see
-//! [`QUANTIZERS`].
+//! VQGAN's encoder, quantizer and decoder alone, by the engine; `parts` its layers one by one, beside the
+//! machine's peak. For names of quantizers see [`QUANTIZERS`].
 //! Reads `../shared/images/small`; unpacks with the `tar` and `gzip` commands into memory or a
 //! temporary folder. Prints one line of results; the exit code says whether the goal was met.
 
@@ -16,6 +16,8 @@ use std::time::Instant;
 #[path = "common/encoder.rs"]
 #[expect(dead_code, reason = "the f16 VQGAN is for other benches")]
 mod encoder;
+#[path = "common/parts.rs"]
+mod parts;
 #[path = "common/peer.rs"]
 mod peer;
 use peer::Peer;
@@ -364,8 +366,12 @@ fn main() -> ExitCode {
             forward_cost(rest);
             true
         }
+        Some("parts") => {
+            parts::print(vqgan().train.batch_size);
+            true
+        }
         _ => {
-            eprintln!("what to measure? cifar, mnist, step, vqgan or forward");
+            eprintln!("what to measure? cifar, mnist, step, vqgan, forward or parts");
             true
         }
     };

@@ -179,9 +179,10 @@ impl Recipe {
     /// TOML that doesn't parse, an unknown field, impossible settings.
     pub fn parse(text: &str, origin: &str) -> Result<Recipe> {
         let origin = text::printable(origin);
-        let recipe: Recipe = toml::from_str(text).map_err(|e| {
+        let mut recipe: Recipe = toml::from_str(text).map_err(|e| {
             Error::invalid(format!("recipe {origin}: {}", parse_error::one_line(&e, text)))
         })?;
+        recipe.train.codebook.fill_in(recipe.model.quantizer.rule);
         recipe.check().map_err(|e| Error::invalid(format!("recipe {origin}: {}", e.message())))?;
         Ok(recipe)
     }

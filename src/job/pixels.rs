@@ -3,12 +3,13 @@
 
 use std::str::FromStr;
 
+use crate::checkpoint::onnx::SETTINGS_FILE as ONNX_SETTINGS_FILE;
 use crate::config::Recipe;
 use crate::data::prepare::Preparation;
 use crate::data::resize::rules::ResizeRule;
 use crate::data::{Alpha, Buckets, Orientation, PillowVersion, Views};
 use crate::error::{Error, Result};
-use crate::model::config::ModelConfig;
+use crate::model::config::{Architecture, ModelConfig};
 use crate::pipeline::tokens_max;
 use crate::util::settings::{BUCKETS, RESIZE, SIZE, VIEWS};
 
@@ -140,13 +141,18 @@ impl PixelSettings {
             Some(rule) => rule,
             None if own.resize.is_empty() => {
                 return Err(Error::invalid(format!(
-                    "the model doesn't say how images become its pixels: pass {RESIZE} RULE"
+                    "the model doesn't say how images become its pixels: pass {RESIZE} RULE{}",
+                    match of_onnx(model) {
+                        true => format!(", or write `resize` into its {ONNX_SETTINGS_FILE}"),
+                        false => String::new(),
+                    }
                 )));
             }
-            None => own.resize.parse()?,
+            None => own.resize.parse().map_err(|e| said_by(model, e))?,
         };
         let size = size(rule)?;
-        let mut pillow = own.pillow.map(PillowVersion::try_from).transpose()?.unwrap_or_default();
+        let pillow = own.pillow.map(PillowVersion::try_from).transpose();
+        let mut pillow = pillow.map_err(|e| said_by(model, e))?.unwrap_or_default();
         if self.resize.is_some() && rule.check(pillow).is_err() {
             // The model's version was for its own rule; Pillow has no part in the one asked for.
             pillow = PillowVersion::default();
@@ -155,8 +161,14 @@ impl PixelSettings {
         rule.check(pillow)?;
         Ok(Preparation {
             limits: Default::default(),
-            alpha: self.alpha.map_or_else(|| told(own.alpha.as_deref()), Ok)?,
-            orientation: self.orientation.map_or_else(|| told(own.orientation.as_deref()), Ok)?,
+            alpha: self
+                .alpha
+                .map_or_else(|| told(own.alpha.as_deref()), Ok)
+                .map_err(|e| said_by(model, e))?,
+            orientation: self
+                .orientation
+                .map_or_else(|| told(own.orientation.as_deref()), Ok)
+                .map_err(|e| said_by(model, e))?,
             pillow,
             rule,
             size,
@@ -165,6 +177,16 @@ impl PixelSettings {
             buckets: None,
         })
     }
+}
+
+fn of_onnx(model: &ModelConfig) -> bool {
+    matches!(model.architecture, Architecture::Onnx(_))
+}
+
+/// An error of what a model says of its preprocessing, with the file that says it.
+fn said_by(model: &ModelConfig, error: Error) -> Error {
+    let file = if of_onnx(model) { ONNX_SETTINGS_FILE } else { "config.json" };
+    Error::invalid(format!("the model's {file}: {}", error.message()))
 }
 
 /// The side that images are resized to under `rule`; None where they keep their sizes.

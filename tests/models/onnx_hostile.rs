@@ -270,6 +270,30 @@ fn what_is_not_said_is_asked_for_by_name() {
     std::fs::write(job.path("x.onnx"), good(&[1, 3, 16, 16])).unwrap();
     std::fs::write(job.path("tokenizer.json"), "{\"codes\": 8, \"tokens\": \"other\"}").unwrap();
     says(SAID, &["no output 'other': there is tokens"]);
+    std::fs::write(job.path("tokenizer.json"), "{}").unwrap();
+    // Sides that vary are written as 0: three channels lie last, or first.
+    for (sides, said, found) in [([0, 3, 0, 0], "Nhwc", "Nchw"), ([0, 0, 0, 3], "Nchw", "Nhwc")] {
+        std::fs::write(job.path("x.onnx"), good(&sides)).unwrap();
+        let line = format!("inspect x.onnx --codes 8 --mean 0 --std 1 --layout {said}");
+        says(&line, &[&format!("where {found} has them"), "`input.layout` in tokenizer.json"]);
+    }
+    let twice = [value("tokens", 7, &[1, 4, 4]), value("tokens", 7, &[1, 4, 4])];
+    for field_number in [11, 12] {
+        let declared = twice.clone().map(|info| field(field_number, &info)).concat();
+        refused(&job, &model(&graph(&declared)), &["declares its", "'tokens' twice"]);
+    }
+    std::fs::write(job.path("x.onnx"), good(&[1, 3, 16, 16])).unwrap();
+    let tokenize = "tokenize . --model x.onnx --out out --codes 8 --mean 0 --std 1";
+    says(tokenize, &["pass --resize RULE, or write `resize` into its tokenizer.json"]);
+    for (written, word) in [
+        (r#"{"resize": "wobbly"}"#, "wobbly"),
+        (r#"{"resize": "bicubic", "alpha": "pink"}"#, "pink"),
+        (r#"{"resize": "bicubic", "orientation": "up"}"#, "orientation \"up\""),
+        (r#"{"resize": "bicubic", "pillow": 7}"#, "pillow 7"),
+    ] {
+        std::fs::write(job.path("tokenizer.json"), written).unwrap();
+        says(tokenize, &["the model's tokenizer.json: ", word]);
+    }
     for (written, words) in [
         (r#"{"codes": "many"}"#, &["tokenizer.json: `codes` is \"many\""][..]),
         (r#"{"codes": 8, "codes": 9}"#, &["tokenizer.json: ", "`codes` is said twice"]),

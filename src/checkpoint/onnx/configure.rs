@@ -204,6 +204,13 @@ fn pixels(tensor: OnnxTensor, port: &Port, of: &str) -> Result<OnnxPixels, Strin
             ));
         }
     };
+    let elsewhere = both.into_iter().find(|other| is_colour(channels(*other)));
+    if let (None, Some(other)) = (channels(layout), elsewhere) {
+        return Err(format!(
+            "its {of} '{name}' has its channels where {other:?} has them and not where {layout:?} has, as \
+             `{of}.layout` in {SETTINGS_FILE} or {LAYOUT} says"
+        ));
+    }
     let channels = channels(layout).unwrap_or(3);
     if !matches!(channels, 1 | 3) {
         return Err(format!(

@@ -22,7 +22,8 @@ use std::path::{Path, PathBuf};
 
 use files::{Graph, Place};
 pub use settings::OnnxSettings;
-use settings::{SETTINGS_FILE, Stated};
+pub(crate) use settings::SETTINGS_FILE;
+use settings::Stated;
 
 use crate::checkpoint::recognise::detect::DetectOptions;
 use crate::error::{Error, Result};

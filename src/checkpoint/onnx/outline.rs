@@ -315,8 +315,17 @@ impl<'a> Reading<'a> {
                 _ => {}
             }
         }
-        Ok(())
+        once("input", &self.outline.inputs)?;
+        once("output", &self.outline.outputs)
     }
+}
+
+/// Runtimes take a name that is declared twice for two tensors, or for one.
+fn once(kind: &str, infos: &[ValueInfo]) -> Result<(), String> {
+    let mut names: Vec<&str> = infos.iter().map(|info| info.name.as_str()).collect();
+    names.sort_unstable();
+    let twice = names.windows(2).find(|pair| pair[0] == pair[1]);
+    twice.map_or(Ok(()), |pair| Err(format!("it declares its {kind} '{}' twice", shorten(pair[0]))))
 }
 
 fn value_info(bytes: &[u8]) -> Result<ValueInfo, String> {

@@ -47,14 +47,39 @@ pub(super) struct Input {
     pub(super) shape: Vec<usize>,
 }
 
-/// The library's words in one line.
+/// Where the library's messages begin to tell a place in its own source: the file, the line and the function.
+const OWN_SOURCE: &str = "/onnxruntime_src/";
+
+/// The library's words in one line, without places in its own source.
 pub(super) fn one_line(error: &impl Display) -> String {
     let words = error.to_string();
-    let line = words.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut line = words.split_whitespace().collect::<Vec<_>>().join(" ");
+    while let Some(start) = line.find(OWN_SOURCE) {
+        let end = start + place_length(&line[start..]);
+        line = format!("{} {}", line[..start].trim_end(), line[end..].trim_start());
+    }
     match line.char_indices().nth(TOLD_MAX) {
         None => line,
         Some((end, _)) => format!("{}...", &line[..end]),
     }
+}
+
+/// Bytes of a place in source, `FILE:LINE RESULT FUNCTION(ARGUMENTS) [const]`, at the start of `text`; of its first
+/// word where there is no function.
+fn place_length(text: &str) -> usize {
+    let mut depth = 0_usize;
+    for (at, byte) in text.bytes().enumerate() {
+        match byte {
+            b'(' => depth += 1,
+            b')' if depth == 1 => {
+                let rest = &text[at + 1..];
+                return text.len() - rest.strip_prefix(" const").unwrap_or(rest).len();
+            }
+            b')' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    text.find(' ').unwrap_or(text.len())
 }
 
 /// An error of a run: a device that is full is told from all else.
@@ -216,4 +241,31 @@ fn tensor(input: &Input) -> Result<DynTensor> {
         I64 => zeros!(i64, 0),
     };
     made.map_err(|e| Error::invalid(one_line(&e)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::one_line;
+
+    #[test]
+    fn places_in_the_librarys_source_are_left_out() {
+        for (told, line) in [
+            (
+                "Load model from x failed:/onnxruntime_src/onnxruntime/core/graph/model.cc:256 \
+                 onnxruntime::Model::Model(onnx::ModelProto&&, const std::function<void(int)>&) Unsupported \
+                 model IR version: 99 (max 14)",
+                "Load model from x failed: Unsupported model IR version: 99 (max 14)",
+            ),
+            (
+                "a\n /onnxruntime_src/b.cc:1 int f(int) const (x == 1) was\nfalse.",
+                "a (x == 1) was false.",
+            ),
+            ("failed /onnxruntime_src/b.cc:1 oh", "failed oh"),
+            ("/onnxruntime_src/b.cc:1", " "),
+            ("/onnxruntime_src/((", " "),
+            ("as it is (x)", "as it is (x)"),
+        ] {
+            assert_eq!(one_line(&told), line);
+        }
+    }
 }

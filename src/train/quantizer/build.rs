@@ -37,12 +37,16 @@ pub(crate) fn build(
     let c = &settings.codebook;
     Ok(match (q.rule, c.method) {
         (QuantizerRule::Fsq, _) => Box::new(FsqCodes::new(&q.levels)?),
-        (QuantizerRule::Sign, _) => Box::new(LfqCodes {
-            bits: q.dim,
-            commitment: settings.commitment,
-            entropy_weight: c.entropy_weight,
-            temperature: c.entropy_temperature,
-        }),
+        (QuantizerRule::Sign, _) => {
+            let (latents, temperature) = c.signs();
+            Box::new(LfqCodes {
+                bits: q.dim,
+                latents,
+                commitment: settings.commitment,
+                entropy_weight: c.entropy_weight,
+                temperature,
+            })
+        }
         (QuantizerRule::L2 | QuantizerRule::L2Normalised, CodebookMethod::Simvq) => {
             let table = table(q.codes, q.dim, settings.seed);
             Box::new(SimVqCodes::new(nearest, c.start, table, parameters, DType::F32)?)

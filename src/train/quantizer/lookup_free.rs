@@ -1,5 +1,6 @@
 //! Owns lookup-free quantization in training (MAGVIT-v2, Yu et al. 2024): signs as codes, and the
-//! entropies that make each latent sure and all of them together varied. Must not know: codebooks.
+//! entropies that make each latent sure and all of them together varied; with latents on the sphere, binary
+//! spherical quantization (BSQ, Zhao et al. 2024). Must not know: codebooks.
 //!
 //! A latent r has the code probabilities p_k = softmax over k of 2 r.c_k / tau, c_k in {-1, 1}^D.
 //! They are products over the bits, p(bit b = 1) = sigmoid(4 r_b / tau). So the mean entropy of
@@ -16,6 +17,7 @@ use crate::train::network::parameters::Named;
 use crate::train::quantizer::estimator::{commitment, straight_through};
 use crate::train::quantizer::layout::{laid_out, like_latents, rows_of};
 use crate::train::quantizer::trainable::{Losses, QuantizeOutput, TrainableQuantizer};
+use crate::train::settings::codebook::SignLatents;
 
 /// Added to the mean probabilities in the logarithm.
 const EPSILON: f64 = 1e-5;
@@ -124,6 +126,8 @@ pub(super) fn entropies(rows: &[f64], bits: usize, tau: f64) -> Entropies {
 pub(super) struct LfqCodes {
     /// D.
     pub bits: usize,
+    /// Where they lie before signs are taken.
+    pub latents: SignLatents,
     /// beta.
     pub commitment: f64,
     /// Weight of the entropies.
@@ -150,8 +154,20 @@ impl LfqCodes {
     }
 }
 
+/// Latents `[B, D, h, w]` as long as their codes, sqrt(D): signs move them by less, so that the gradient that
+/// passes straight through is nearer to the truth.
+fn on_the_sphere(z: &Tensor) -> Result<Tensor> {
+    // A latent of exactly zero has no direction; the smallest length gives a finite answer.
+    let length = z.sqr()?.sum_keepdim(1)?.sqrt()?.maximum(1e-12f64)?;
+    Ok((z.broadcast_div(&length)? * (z.dim(1)? as f64).sqrt())?)
+}
+
 impl TrainableQuantizer for LfqCodes {
     fn forward(&self, z: &Tensor) -> Result<QuantizeOutput> {
+        let z = &match self.latents {
+            SignLatents::Sphere => on_the_sphere(z)?,
+            SignLatents::Free => z.clone(),
+        };
         let rows = rows_of(z)?;
         let indices = rows.chunks_exact(self.bits).map(sign_bits).collect();
         let signs = rows.iter().map(|r| if *r > 0.0 { 1.0 } else { -1.0 }).collect();
@@ -173,6 +189,8 @@ impl TrainableQuantizer for LfqCodes {
 
 #[cfg(test)]
 mod tests {
+    use candle_core::{Device, Var};
+
     use super::*;
     use crate::train::network::random::Draws;
 
@@ -225,6 +243,36 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn latents_on_the_sphere_keep_their_signs_and_pass_gradients_along_it_only() {
+        let values = [[3_f32, -4.0], [0.0, 0.0], [-1e-3, -1e-3]];
+        let z: Vec<f32> = (0..2).flat_map(|c| values.map(|row| row[c])).collect();
+        let z = Var::from_vec(z, (1, 2, 1, 3), &Device::Cpu).unwrap();
+        let codes = LfqCodes {
+            bits: 2,
+            latents: SignLatents::Sphere,
+            commitment: 0.25,
+            entropy_weight: 0.1,
+            temperature: 1.0,
+        };
+        let out = codes.forward(&z).unwrap();
+        assert_eq!(out.indices, [1, 0, 0]);
+        let root = 2_f32.sqrt();
+        let expected = [0.6 * root, -0.8 * root, 0.0, 0.0, -1.0, -1.0];
+        for (found, expected) in out.rows.iter().zip(expected) {
+            assert!((found - expected).abs() < 1e-6, "{:?}", out.rows);
+        }
+        let weights =
+            Tensor::new(&[[[[1_f32, 1.0, 1.0]], [[2.0, 2.0, 2.0]]]], &Device::Cpu).unwrap();
+        let loss = (out.latents * weights).unwrap().sum_all().unwrap();
+        let loss = out.losses.added_to(&loss).unwrap();
+        let gradient = loss.backward().unwrap().get(&z).unwrap().flatten_all().unwrap();
+        let g: Vec<f32> = gradient.to_vec1().unwrap();
+        assert!(g.iter().all(|v| v.is_finite()), "{g:?}");
+        // Across the first latent, none along it.
+        assert!((3.0 * g[0] - 4.0 * g[3]).abs() < 1e-6 && g[0].abs() > 0.01, "{g:?}");
     }
 
     #[test]

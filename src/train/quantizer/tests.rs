@@ -18,7 +18,7 @@ use crate::train::quantizer::nearest::Nearest;
 use crate::train::quantizer::residual::ResidualCodes;
 use crate::train::quantizer::simvq::SimVqCodes;
 use crate::train::quantizer::trainable::{QuantizeOutput, TrainableQuantizer};
-use crate::train::settings::codebook::{CodebookSettings, CodebookStart, Estimator};
+use crate::train::settings::codebook::{CodebookSettings, CodebookStart, Estimator, SignLatents};
 
 fn nearest_of_8(sphere: bool) -> Nearest {
     Nearest {
@@ -178,7 +178,13 @@ fn golden_fsq() {
 #[test]
 fn golden_lfq() {
     let Some(case) = Case::open("lfq") else { return };
-    let codes = LfqCodes { bits: 10, commitment: 0.25, entropy_weight: 0.1, temperature: 0.01 };
+    let codes = LfqCodes {
+        bits: 10,
+        latents: SignLatents::Free,
+        commitment: 0.25,
+        entropy_weight: 0.1,
+        temperature: 0.01,
+    };
     let rows: Vec<f64> = to_rows(&case.f32("z"), 10, 16).into_iter().map(f64::from).collect();
     let e = entropies(&rows, 10, 0.01);
     case.check_scalar("sample_entropy", e.sample);

@@ -102,7 +102,7 @@ impl TrainSettings {
             ("codebook.epsilon", c.epsilon, 1e-30, 1.0),
             ("codebook.code_weight", c.code_weight, 0.0, 1e6),
             ("codebook.entropy_weight", c.entropy_weight, 0.0, 1e6),
-            ("codebook.entropy_temperature", c.entropy_temperature, 1e-6, 1e6),
+            ("codebook.entropy_temperature", c.signs().1, 1e-6, 1e6),
             ("codebook.revive_until", c.revive_until, 0.0, 1.0),
             ("codebook.rearm_usage", c.rearm_usage, 0.0, 1.0),
         ];

@@ -11,7 +11,8 @@ use crate::model::config::{ModelConfig, QuantizerRule};
 use crate::train::settings::codebook::{CodebookMethod, CodebookStart};
 use crate::train::settings::training::TrainSettings;
 
-const ENTROPY: [&str; 2] = ["codebook.entropy_weight", "codebook.entropy_temperature"];
+const SIGNS: [&str; 3] =
+    ["codebook.entropy_weight", "codebook.latents", "codebook.entropy_temperature"];
 const AVERAGES: [&str; 2] = ["codebook.decay", "codebook.epsilon"];
 const K_MEANS: [&str; 2] = ["codebook.kmeans_steps", "codebook.kmeans_rows_per_code"];
 const REVIVAL: [&str; 3] =
@@ -74,17 +75,17 @@ fn without_codebook(settings: &TrainSettings, rule: QuantizerRule, tables: &Tabl
     tables.refuse(&AVERAGES, reason)?;
     tables.refuse(&REVIVAL, reason)?;
     if rule == QuantizerRule::Fsq {
-        tables.refuse(&ENTROPY, "it belongs to the quantizer's rule sign")?;
+        tables.refuse(&SIGNS, "it belongs to the quantizer's rule sign")?;
         tables.refuse(&["commitment"], "the quantizer's rule fsq has no commitment loss")?;
-    } else if settings.codebook.entropy_weight == 0.0 {
-        tables.refuse(&ENTROPY[1..], "entropy_weight is 0")?;
+    } else if settings.codebook.entropy_weight == 0.0 && settings.codebook.unusual_temperature() {
+        refuse("codebook.entropy_temperature", "entropy_weight is 0")?;
     }
     Ok(())
 }
 
 fn with_codebook(settings: &TrainSettings, tables: &Tables) -> Result<()> {
     let c = &settings.codebook;
-    tables.refuse(&ENTROPY, "it belongs to the quantizer's rule sign")?;
+    tables.refuse(&SIGNS, "it belongs to the quantizer's rule sign")?;
     match c.method {
         CodebookMethod::Ema => {
             tables.refuse(&["codebook.code_weight"], "train.codebook.method is \"ema\"")?;
@@ -158,6 +159,7 @@ mod tests {
     use super::*;
     use crate::train::fixtures::small_model;
     use crate::train::settings::adversarial::AdversarialSettings;
+    use crate::train::settings::codebook::SignLatents;
     use crate::train::settings::training::InitSettings;
 
     #[test]
@@ -170,6 +172,8 @@ mod tests {
         let l2 = small_model();
         let mut fsq = small_model();
         fsq.quantizer.rule = QuantizerRule::Fsq;
+        let mut sign = small_model();
+        sign.quantizer.rule = QuantizerRule::Sign;
         let adversarial = |change: &dyn Fn(&mut AdversarialSettings)| {
             let mut a = AdversarialSettings::default();
             change(&mut a);
@@ -177,6 +181,19 @@ mod tests {
         };
         for (text, name, reason) in [
             (said(&l2, &|s| s.codebook.entropy_weight = 0.2), "codebook.entropy_weight", "sign"),
+            (
+                said(&l2, &|s| s.codebook.latents = Some(SignLatents::Free)),
+                "codebook.latents",
+                "sign",
+            ),
+            (
+                said(&sign, &|s| {
+                    s.codebook.entropy_weight = 0.0;
+                    s.codebook.entropy_temperature = Some(0.5);
+                }),
+                "codebook.entropy_temperature",
+                "entropy_weight is 0",
+            ),
             (said(&l2, &|s| s.codebook.code_weight = 2.0), "codebook.code_weight", "\"ema\""),
             (said(&fsq, &|s| s.codebook.decay = 0.5), "codebook.decay", "no codebook"),
             (said(&fsq, &|s| s.codebook.revive_every = 9), "codebook.revive_every", "no codebook"),
@@ -203,5 +220,9 @@ mod tests {
         }
         refuse_ineffective(&TrainSettings::default(), &l2).unwrap();
         refuse_ineffective(&TrainSettings::default(), &fsq).unwrap();
+        let mut without = TrainSettings::default();
+        without.codebook.entropy_weight = 0.0;
+        without.codebook.fill_in(QuantizerRule::Sign);
+        refuse_ineffective(&without, &sign).unwrap();
     }
 }
