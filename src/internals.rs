@@ -59,7 +59,7 @@ pub mod data {
 pub mod engine {
     pub use crate::engine::{
         CodeGrid, Decoded, DeviceChoice, Encoded, Engine, Images, PixelBatch, Precision, Submitted,
-        open, require,
+        images_for_threads, open, require,
     };
     pub mod candle {
         pub use crate::engine::candle::CandleEngine;

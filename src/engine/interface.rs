@@ -200,7 +200,7 @@ pub(crate) fn failed(reasons: impl IntoIterator<Item = Option<String>>) -> Faile
 
 /// Images a batch where each thread takes one at a time: two for every thread, so that the last
 /// ones of a batch leave few of them idle.
-pub(crate) fn images_for_threads() -> usize {
+pub fn images_for_threads() -> usize {
     (2 * rayon::current_num_threads()).max(16)
 }
 

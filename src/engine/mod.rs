@@ -17,7 +17,7 @@ mod open;
 pub(crate) mod reference;
 
 pub use device::{DeviceChoice, EngineKind, Precision};
-pub(crate) use interface::images_for_threads;
+pub use interface::images_for_threads;
 pub use interface::{CodeGrid, Decoded, Encoded, Engine, Images, PixelBatch, Submitted};
 pub(crate) use onnx::OnnxEngine;
 pub(crate) use open::cards;

@@ -245,6 +245,31 @@ fn job(model: &str) -> Job {
 }
 
 #[test]
+fn what_the_settings_file_says_wrongly_of_pixels_is_told_with_its_name() {
+    if !runtime() {
+        return;
+    }
+    let job = job("dynamic");
+    let path = job.path("model/tokenizer.json");
+    let mut settings: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    for (name, value, word) in [
+        ("resize", None, "pass --resize RULE, or write `resize` into its tokenizer.json"),
+        ("resize", Some("wobbly"), "the model's tokenizer.json: no resize rule \"wobbly\""),
+        ("alpha", Some("pink"), "the model's tokenizer.json: alpha \"pink\""),
+        ("orientation", Some("up"), "the model's tokenizer.json: orientation \"up\""),
+    ] {
+        settings["resize"] = "none".into();
+        match value {
+            Some(value) => settings[name] = value.into(),
+            None => drop(settings.as_object_mut().unwrap().remove(name)),
+        }
+        std::fs::write(&path, settings.to_string()).unwrap();
+        job.expect(2, "tokenize images --model model --out out").assert_one_line(&[word]);
+        settings.as_object_mut().unwrap().remove(name);
+    }
+}
+
+#[test]
 fn an_output_is_continued_verified_mended_decoded_and_audited() {
     if !runtime() {
         return;

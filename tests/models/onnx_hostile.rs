@@ -283,17 +283,6 @@ fn what_is_not_said_is_asked_for_by_name() {
         refused(&job, &model(&graph(&declared)), &["declares its", "'tokens' twice"]);
     }
     std::fs::write(job.path("x.onnx"), good(&[1, 3, 16, 16])).unwrap();
-    let tokenize = "tokenize . --model x.onnx --out out --codes 8 --mean 0 --std 1";
-    says(tokenize, &["pass --resize RULE, or write `resize` into its tokenizer.json"]);
-    for (written, word) in [
-        (r#"{"resize": "wobbly"}"#, "wobbly"),
-        (r#"{"resize": "bicubic", "alpha": "pink"}"#, "pink"),
-        (r#"{"resize": "bicubic", "orientation": "up"}"#, "orientation \"up\""),
-        (r#"{"resize": "bicubic", "pillow": 7}"#, "pillow 7"),
-    ] {
-        std::fs::write(job.path("tokenizer.json"), written).unwrap();
-        says(tokenize, &["the model's tokenizer.json: ", word]);
-    }
     for (written, words) in [
         (r#"{"codes": "many"}"#, &["tokenizer.json: `codes` is \"many\""][..]),
         (r#"{"codes": 8, "codes": 9}"#, &["tokenizer.json: ", "`codes` is said twice"]),

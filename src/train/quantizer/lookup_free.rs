@@ -16,6 +16,7 @@ use crate::model::quantizer::sign_bits;
 use crate::train::network::parameters::Named;
 use crate::train::quantizer::estimator::{commitment, straight_through};
 use crate::train::quantizer::layout::{laid_out, like_latents, rows_of};
+use crate::train::quantizer::nearest::of_length_one;
 use crate::train::quantizer::trainable::{Losses, QuantizeOutput, TrainableQuantizer};
 use crate::train::settings::codebook::SignLatents;
 
@@ -154,18 +155,12 @@ impl LfqCodes {
     }
 }
 
-/// Latents `[B, D, h, w]` as long as their codes, sqrt(D): signs move them by less, so that the gradient that
-/// passes straight through is nearer to the truth.
-fn on_the_sphere(z: &Tensor) -> Result<Tensor> {
-    // A latent of exactly zero has no direction; the smallest length gives a finite answer.
-    let length = z.sqr()?.sum_keepdim(1)?.sqrt()?.maximum(1e-12f64)?;
-    Ok((z.broadcast_div(&length)? * (z.dim(1)? as f64).sqrt())?)
-}
-
 impl TrainableQuantizer for LfqCodes {
     fn forward(&self, z: &Tensor) -> Result<QuantizeOutput> {
         let z = &match self.latents {
-            SignLatents::Sphere => on_the_sphere(z)?,
+            // As long as their codes: signs move them by less, so that the gradient that passes straight through
+            // is nearer to the truth.
+            SignLatents::Sphere => (of_length_one(z)? * (self.bits as f64).sqrt())?,
             SignLatents::Free => z.clone(),
         };
         let rows = rows_of(z)?;
@@ -272,7 +267,7 @@ mod tests {
         let g: Vec<f32> = gradient.to_vec1().unwrap();
         assert!(g.iter().all(|v| v.is_finite()), "{g:?}");
         // Across the first latent, none along it.
-        assert!((3.0 * g[0] - 4.0 * g[3]).abs() < 1e-6 && g[0].abs() > 0.01, "{g:?}");
+        assert!((3.0 * g[0] - 4.0 * g[3]).abs() < 1e-5 && g[0].abs() > 0.1, "{g:?}");
     }
 
     #[test]

@@ -52,6 +52,16 @@ pub(super) struct Assignment {
     pub(super) indices: Vec<u32>,
 }
 
+/// Vectors along dimension 1, made as long as one.
+///
+/// # Errors
+/// A tensor without such a dimension.
+pub(super) fn of_length_one(vectors: &Tensor) -> Result<Tensor> {
+    // The inference divides by max(length, 1e-12); this is as good and has a gradient at zero.
+    let length = (vectors.sqr()?.sum_keepdim(1)? + 1e-24)?.sqrt()?;
+    Ok(vectors.broadcast_div(&length)?)
+}
+
 impl Nearest {
     /// Rows or codes on the host as they are compared.
     pub(super) fn compared<'a>(&self, rows: &'a [f32]) -> Cow<'a, [f32]> {
@@ -76,9 +86,7 @@ impl Nearest {
         if !self.sphere {
             return Ok(vectors.clone());
         }
-        // The inference divides by max(length, 1e-12); this is as good and has a gradient at zero.
-        let length = (vectors.sqr()?.sum_keepdim(1)? + 1e-24)?.sqrt()?;
-        Ok(vectors.broadcast_div(&length)?)
+        of_length_one(vectors)
     }
 
     /// The nearest of `codes` `[K, D]` (as compared) for each latent. Rows and indices come to the host, which
