@@ -177,6 +177,16 @@ fn known(plan: &Plan, group: &Group) -> Option<PartSummary> {
     fits.then(|| fold.part(list))
 }
 
+/// What the fold that a partition is in says of its partitions, as far as its own digest goes; None where
+/// there is none of these plans.
+pub(super) fn listed(plan: &Plan, partition: usize) -> Option<Vec<ShardSummary>> {
+    let group = Group::of(plan, partition, plan.together()?);
+    let dir = plan.dir();
+    let list = file_summary(dir, &dir.join(group.list())).ok()?;
+    let fold = read(dir, &list).ok()?;
+    (fold.plans == plans_of(plan, &group)).then_some(fold.shards)
+}
+
 /// Reads the fold that `file` names.
 ///
 /// # Errors

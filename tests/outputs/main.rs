@@ -14,6 +14,7 @@ mod large_outputs;
 mod listed_buckets;
 mod lost_pieces;
 mod older_outputs;
+mod pairs_of_damages;
 mod plans;
 #[cfg(target_os = "linux")]
 mod poor_file_systems;

@@ -272,5 +272,6 @@ pub(in crate::cli) fn commit_word(commit: &Commit) -> &'static str {
         Commit::Committed => "committed",
         Commit::Already => "already",
         Commit::Lost { .. } => "lost",
+        Commit::Differs { .. } => "differs",
     }
 }
