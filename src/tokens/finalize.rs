@@ -18,7 +18,7 @@ use super::folds;
 use super::foreign_shards::refuse_foreign;
 use super::plan::{Plan, PlanFile};
 use super::stats::{LevelStatistics, Statistics};
-use super::{cleanup, commit, present, schema, unplanned};
+use super::{cleanup, commit, in_the_way, present, schema, unplanned};
 use crate::error::{Error, Result};
 use crate::storage;
 use crate::util::{compute_pool, panics};
@@ -41,6 +41,7 @@ pub fn finalize(dir: impl AsRef<Path>) -> Result<DatasetSummary> {
 
 fn finalize_now(dir: &Path) -> Result<DatasetSummary> {
     let _at = panics::at("finalize", None);
+    in_the_way::refuse_files(dir)?;
     let plan = Plan::open(dir)?;
     unplanned::refuse(&plan)?;
     let mut recorded = None;
@@ -48,6 +49,7 @@ fn finalize_now(dir: &Path) -> Result<DatasetSummary> {
         && describes_all(&summary, &plan)?
     {
         refuse_foreign(&plan, (0..plan.partitions()).collect())?;
+        present::refuse_lost_rows(&plan)?;
         present::refuse_lost(&plan, &summary)?;
         if present::has_sums(dir, &summary)? {
             // A worker that was killed while another one finished leaves temporary files.
@@ -60,6 +62,7 @@ fn finalize_now(dir: &Path) -> Result<DatasetSummary> {
     must_lie_as_planned(&plan)?;
     plan.must_be_whole()?;
     let folded = fold(&plan)?;
+    present::refuse_lost_rows(&plan)?;
     remove_unreferenced(&plan, &folded)?;
     if let Some(recorded) = &recorded {
         refuse_changed(&plan, recorded, &folded)?;

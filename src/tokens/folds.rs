@@ -194,7 +194,7 @@ pub(super) fn listed(plan: &Plan, partition: usize) -> Option<Vec<ShardSummary>>
 pub(super) fn read(dir: &Path, file: &FileSummary) -> Result<Fold> {
     let path = dir.join(&file.path);
     let broken = |reason: String| Error::damaged(&path, reason);
-    let text = storage::read_to_string(&path, ANY_SIZE).map_err(Error::io(&path))?;
+    let text = storage::read_to_string(&path, ANY_SIZE).map_err(Error::of_output(&path))?;
     let body = signed(&text).map_err(broken)?;
     let fold: Fold = serde_json::from_str(&body).map_err(|error| broken(error.to_string()))?;
     match crate::util::hex::sha256_hex(text.as_bytes()) == file.sha256 {

@@ -7,7 +7,7 @@ use std::path::Path;
 use super::dataset::{DatasetSummary, FileSummary, ShardSummary};
 use super::files::{Sidecar, within};
 use super::plan::Plan;
-use crate::error::{Error, Result};
+use crate::error::{Error, FOLDER_IN_THE_WAY, Result};
 use crate::storage;
 
 /// Whether what an output is summed up in lies there: `codebook.parquet`, and the parts of a large one.
@@ -31,12 +31,35 @@ fn is_there(dir: &Path, file: &FileSummary) -> Result<bool> {
     }
     let facts = storage::facts(&path).map_err(Error::io(&path))?;
     if facts.is_folder {
-        return Err(Error::corrupt(
-            path,
-            "it is a folder, where a file of the output belongs; move it away",
-        ));
+        return Err(Error::corrupt(path, FOLDER_IN_THE_WAY));
     }
     Ok(facts.bytes == file.bytes)
+}
+
+/// Refuses a plan that has lost one of the files that it names.
+///
+/// # Errors
+/// [`Error::Corrupt`] naming that; what can't be looked at.
+pub(super) fn refuse_lost_rows(plan: &Plan) -> Result<()> {
+    for file in plan.files() {
+        let number = file.base().number;
+        for (piece, named) in file.named().iter().enumerate() {
+            let path = plan.dir().join(named.path(number, piece));
+            if !storage::exists(&path).map_err(Error::io(&path))? {
+                return Err(Error::damaged(path, "it is missing"));
+            }
+            let facts = storage::facts(&path).map_err(Error::io(&path))?;
+            if facts.is_folder {
+                return Err(Error::corrupt(path, FOLDER_IN_THE_WAY));
+            }
+            if facts.bytes != named.bytes {
+                let (bytes, due) = (facts.bytes, named.bytes);
+                let what = format!("it has {bytes} bytes, where its plan says {due}");
+                return Err(Error::damaged(path, what));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Refuses an output that has lost a file beside a shard. A folder is listed once, whatever it holds.

@@ -12,6 +12,7 @@ mod foreign_pieces;
 mod large_damage;
 mod large_outputs;
 mod listed_buckets;
+mod lost_and_told;
 mod lost_pieces;
 mod older_outputs;
 mod pairs_of_damages;

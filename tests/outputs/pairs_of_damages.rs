@@ -128,7 +128,9 @@ fn one_repair_brings_back_what_two_damages_took_or_says_what_it_cannot() {
     };
     std::thread::scope(|scope| {
         let work = &work;
-        ["a", "b", "c", "d"].map(|name| scope.spawn(move || work(name)));
+        for name in ["a", "b", "c", "d"] {
+            scope.spawn(move || work(name));
+        }
     });
     let found = found.into_inner().unwrap();
     assert!(found.is_empty(), "{} of {}:\n{}", found.len(), pairs.len(), found.join("\n"));
