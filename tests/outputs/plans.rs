@@ -53,6 +53,10 @@ fn containers_that_look_unchanged_are_not_opened_again() {
     let line = format!("tokenize {INPUTS} --out out {FLAGS}");
     assert_eq!(unchanged(&job.expect(0, &line)), 0);
     let whole = job.files("out");
+    let one = format!("tokenize d.zip --out one {FLAGS}").replace("--json", "");
+    job.expect(0, &one);
+    let told = job.expect(0, &one).stderr;
+    assert!(told.contains("1 container unchanged since it was planned"), "{told}");
     assert_eq!(unchanged(&job.expect(0, &line)), 4);
     CONTAINERS.iter().for_each(|name| spoil(&job, name));
     assert_eq!(unchanged(&job.expect(0, &line)), 4);

@@ -369,3 +369,21 @@ fn the_other_commands_read_what_lies_in_a_store() {
     assert!(again.took < Duration::from_secs(10), "{:?}", again.took);
     assert_eq!(cloud.left(), [] as [&str; 0]);
 }
+
+#[test]
+fn finishing_an_output_again_lists_each_folder_a_few_times() {
+    let Some((cloud, _)) = scene() else { return };
+    cloud.proxy.take_seen();
+    cloud.expect(1, "finalize @/calm");
+    let seen = cloud.proxy.take_seen();
+    let lists = |of: &str| {
+        let prefix = format!("prefix=calm%2F{of}");
+        let listed = |seen: &&Seen| seen.target.contains("list-type=2") && seen.target.contains(&prefix);
+        seen.iter().filter(listed).count()
+    };
+    for line in seen.iter().map(|seen| format!("{} {} {:?}", seen.method, seen.target, seen.range)) {
+        println!("{line}");
+    }
+    let folders = ["tokens", "failures", "codebook"].map(lists);
+    println!("{} requests, lists {folders:?}", seen.len());
+}
