@@ -43,6 +43,9 @@ pub(super) fn refuse(
 /// # Errors
 /// [`Error::Corrupt`] naming the file that is in the way of one.
 pub(super) fn refuse_files(dir: &Path) -> Result<()> {
+    if storage::is_remote(dir) {
+        return Ok(()); // A store has no folders that a name could be in the way of.
+    }
     let mut folders =
         FOLDERS.iter().chain(&[PLAN_FOLDER, DATASET_FOLDER]).map(|name| dir.join(name));
     match folders.find(|path| is(path, false)) {

@@ -2,6 +2,7 @@
 //! from, or in. Must not know: how they come back.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use super::dataset::{DatasetSummary, FileSummary, ShardSummary};
@@ -26,14 +27,17 @@ pub(super) fn has_sums(dir: &Path, summary: &DatasetSummary) -> Result<bool> {
 
 fn is_there(dir: &Path, file: &FileSummary) -> Result<bool> {
     let path = dir.join(&file.path);
-    if !storage::exists(&path).map_err(Error::io(&path))? {
-        return Ok(false);
+    Ok(bytes_at(&path)? == Some(file.bytes))
+}
+
+/// The length of a file; None where there is none.
+fn bytes_at(path: &Path) -> Result<Option<u64>> {
+    match storage::facts(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::io(path)(error)),
+        Ok(facts) if facts.is_folder => Err(Error::corrupt(path, FOLDER_IN_THE_WAY)),
+        Ok(facts) => Ok(Some(facts.bytes)),
     }
-    let facts = storage::facts(&path).map_err(Error::io(&path))?;
-    if facts.is_folder {
-        return Err(Error::corrupt(path, FOLDER_IN_THE_WAY));
-    }
-    Ok(facts.bytes == file.bytes)
 }
 
 /// Refuses a plan that has lost one of the files that it names.
@@ -45,16 +49,11 @@ pub(super) fn refuse_lost_rows(plan: &Plan) -> Result<()> {
         let number = file.base().number;
         for (piece, named) in file.named().iter().enumerate() {
             let path = plan.dir().join(named.path(number, piece));
-            if !storage::exists(&path).map_err(Error::io(&path))? {
+            let Some(bytes) = bytes_at(&path)? else {
                 return Err(Error::damaged(path, "it is missing"));
-            }
-            let facts = storage::facts(&path).map_err(Error::io(&path))?;
-            if facts.is_folder {
-                return Err(Error::corrupt(path, FOLDER_IN_THE_WAY));
-            }
-            if facts.bytes != named.bytes {
-                let (bytes, due) = (facts.bytes, named.bytes);
-                let what = format!("it has {bytes} bytes, where its plan says {due}");
+            };
+            if bytes != named.bytes {
+                let what = format!("it has {bytes} bytes, where its plan says {}", named.bytes);
                 return Err(Error::damaged(path, what));
             }
         }
@@ -91,7 +90,7 @@ impl Listed {
             for kind in Sidecar::ALL {
                 let folder = within(&dir.join(kind.folder()), &below);
                 let entries = match storage::list(&folder) {
-                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+                    Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
                     entries => entries.map_err(Error::io(&folder))?,
                 };
                 for entry in entries {
