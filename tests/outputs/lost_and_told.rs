@@ -121,6 +121,22 @@ fn a_lost_file_of_a_plan_comes_back_whichever_it_is() {
 }
 
 #[test]
+fn how_a_plan_was_cut_is_known_by_what_is_left_of_it() {
+    let job = Job::new(16).trained();
+    expect(&job, "3:2", 0, SPARE);
+    let whole = job.files("out");
+    let [a, b, c] = ["00000-00000", "00000-00001", "00000-00002"]
+        .map(|start| named(&job, &format!("plan/{start}")));
+    let root = "plan.parquet".to_string();
+    for lost in [&[&a][..], &[&a, &b], &[&a, &c], &[&root, &a, &b], &[&root, &b]] {
+        lost.iter().for_each(|name| remove(&job, &[name.as_str()]));
+        remove(&job, &["dataset.json"]);
+        job.expect(0, REPAIR);
+        assert!(job.files("out") == whole, "{lost:?}");
+    }
+}
+
+#[test]
 fn what_is_in_the_way_is_told_by_every_command() {
     let job = Job::new(18).trained();
     expect(&job, "3:2", 0, SPARE);
