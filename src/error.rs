@@ -22,7 +22,7 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::util::settings::{self, DEVICE, SIZE, Setting};
+use crate::util::settings::{self, DEVICE, LIST_ONLY, SIZE, Setting};
 use crate::util::{error_text, text};
 
 /// What ends a run. Every message is one line: what, where, what to do.
@@ -201,6 +201,29 @@ impl Error {
         }
     }
 
+    /// For `map_err`: why a file or folder of an output can't be read or written, with what to do where
+    /// the system says that something else is in its place, or nothing.
+    pub(crate) fn of_output(path: impl AsRef<Path>) -> impl FnOnce(std::io::Error) -> Error {
+        use std::io::ErrorKind;
+        let path = path.as_ref().to_path_buf();
+        move |error| match error.kind() {
+            ErrorKind::NotFound => Error::damaged(path, "it is missing"),
+            ErrorKind::InvalidData => Error::damaged(path, "it is not text (UTF-8)"),
+            ErrorKind::IsADirectory => Error::corrupt(path, FOLDER_IN_THE_WAY),
+            ErrorKind::NotADirectory => Error::corrupt(path, FILE_IN_THE_WAY),
+            _ => Error::io(path)(error),
+        }
+    }
+
+    /// A folder into which an input was listed, and that holds no output yet.
+    pub(crate) fn only_listed(dir: &Path) -> Error {
+        Error::invalid(format!(
+            "{}: no output yet: its input was listed; the same `vqtok tokenize` without {LIST_ONLY} \
+             makes it",
+            text::path(dir)
+        ))
+    }
+
     /// A broken file of an output, which can be made again.
     pub(crate) fn damaged(path: impl AsRef<Path>, reason: impl fmt::Display) -> Error {
         Error::corrupt(path, format!("{reason}; run `vqtok verify`, then `vqtok repair`"))
@@ -226,6 +249,13 @@ impl Error {
         Error::OutOfMemory(Message::as_it_is(what.into()))
     }
 }
+
+/// What there is to say of a folder in the place of an output's file.
+pub(crate) const FOLDER_IN_THE_WAY: &str =
+    "it is a folder, where a file of the output belongs; move it away, then run `vqtok repair`";
+/// The same of a file in the place of an output's folder.
+pub(crate) const FILE_IN_THE_WAY: &str =
+    "it is a file, where a folder of the output belongs; move it away, then run `vqtok repair`";
 
 /// Whether a message is about a path, or about a file below it.
 fn begins_with(text: &str, path: &str) -> bool {

@@ -3,6 +3,7 @@
 //! Must not know: the writer.
 
 use crate::audit::hex::hex;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -16,6 +17,7 @@ use super::folders::Folders;
 use super::plan::PlanFacts;
 use crate::audit::code_counts::CodeCounts;
 use crate::audit::level_size::LevelSize;
+use crate::error::FOLDER_IN_THE_WAY;
 use crate::storage;
 use crate::util::regular_file::ANY_SIZE;
 use crate::util::{error_text, text};
@@ -51,7 +53,7 @@ pub(super) fn read(dir: &Path) -> Result<Option<Dataset>, Unread> {
     let bytes = match storage::read(&dir.join(NAME), ANY_SIZE) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(format!("{NAME}: {error}").into()),
+        Err(error) => return Err(why(NAME, error).into()),
     };
     let value = signed(&bytes).map_err(|problem| format!("{NAME}: {problem}"))?;
     match value["schema"].as_str() {
@@ -62,6 +64,16 @@ pub(super) fn read(dir: &Path) -> Result<Option<Dataset>, Unread> {
             "it is a '{}', of a later version of vqtok; use that one",
             text::shorten(schema.unwrap_or_default())
         ))),
+    }
+}
+
+/// Why a file can't be read, behind its name.
+fn why(name: &str, error: std::io::Error) -> String {
+    match error.kind() {
+        ErrorKind::NotFound => format!("{name} is missing"),
+        ErrorKind::IsADirectory => format!("{name}: {FOLDER_IN_THE_WAY}"),
+        ErrorKind::NotADirectory => format!("{name}: a file stands where a folder is needed"),
+        _ => format!("{name}: {}", error_text::reason(&error)),
     }
 }
 
@@ -202,7 +214,7 @@ impl Dataset {
         let file = &self.value["parts"][number]["shards"];
         let name = file["path"].as_str().filter(|name| is_part(name)).unwrap_or_default();
         let bytes = storage::read(&self.dir.join(name), ANY_SIZE);
-        let bytes = bytes.map_err(|error| format!("{name}: {}", error_text::reason(&error)))?;
+        let bytes = bytes.map_err(|error| why(name, error))?;
         if hex(&Sha256::digest(&bytes)) != file["sha256"].as_str().unwrap_or_default() {
             return Err(format!("{name}: its sha256 is not the one in {NAME}"));
         }

@@ -4,14 +4,14 @@
 use crate::audit::hex::hex;
 use crate::storage::{self, Cursor};
 use std::collections::BTreeSet;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::Path;
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::audit::code_counts::CodeCounts;
-use crate::error::{Error, Result};
+use crate::error::{Error, FILE_IN_THE_WAY, FOLDER_IN_THE_WAY, Result};
 
 /// Which part of an output a finding is about: what `repair` has to rebuild.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -92,6 +92,13 @@ impl VerifyReport {
         self.findings.is_empty() && self.strays.is_empty()
     }
 
+    /// Whether something has to be moved away before a repair.
+    pub fn is_in_the_way(&self) -> bool {
+        let words = [FOLDER_IN_THE_WAY, FILE_IN_THE_WAY];
+        let says = |finding: &Finding| words.iter().any(|word| finding.problem.contains(word));
+        self.findings.iter().any(says)
+    }
+
     /// It is clean and finished.
     pub fn complete(&self) -> bool {
         self.clean() && self.finished
@@ -124,7 +131,7 @@ impl FileFacts {
     /// Reads `path` under `dir`.
     pub(super) fn of(dir: &Path, path: &str) -> Result<FileFacts> {
         let full = dir.join(path);
-        let mut file = Cursor::new(storage::open(&full).map_err(Error::io(&full))?);
+        let mut file = Cursor::new(storage::open(&full).map_err(|error| unread(&full, error))?);
         let mut hasher = Sha256::new();
         let mut block = vec![0; 1 << 18];
         let mut bytes = 0;
@@ -139,6 +146,15 @@ impl FileFacts {
             bytes += count as u64;
         }
         Ok(FileFacts { path: path.to_string(), bytes, sha256: hex(&hasher.finalize()) })
+    }
+}
+
+/// Why there are no facts of a file.
+fn unread(path: &Path, error: std::io::Error) -> Error {
+    match error.kind() {
+        ErrorKind::NotFound => Error::corrupt(path, "it is missing"),
+        ErrorKind::IsADirectory => Error::corrupt(path, FOLDER_IN_THE_WAY),
+        _ => Error::io(path)(error),
     }
 }
 

@@ -10,7 +10,7 @@ use arrow::datatypes::{DataType, Int64Type};
 use super::facts::FileFacts;
 use super::plan;
 use crate::audit::parquet_file::ParquetFile;
-use crate::error::{Error, Result};
+use crate::error::{Error, FOLDER_IN_THE_WAY, Result};
 use crate::storage;
 
 /// Files that are kept open.
@@ -76,7 +76,7 @@ impl PlanFiles {
                 ));
             }
             if storage::facts(&path).is_ok_and(|facts| facts.is_folder) {
-                return Err(Error::corrupt(&path, "it is a folder"));
+                return Err(Error::corrupt(&path, FOLDER_IN_THE_WAY));
             }
             let found = FileFacts::of(dir, &name)?;
             if (found.bytes, &found.sha256) != (*bytes, sha256) {

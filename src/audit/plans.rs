@@ -8,7 +8,8 @@ use super::facts::{Part, VerifyReport};
 use super::folders::{self, Folders};
 use super::origin;
 use super::plan::{self, PlanFacts};
-use crate::error::{Error, Result};
+use crate::audit::parquet_file::ParquetFile;
+use crate::error::{Error, FOLDER_IN_THE_WAY, Result};
 use crate::storage;
 use crate::util::text;
 
@@ -123,7 +124,10 @@ pub(super) fn verify(
             |name: &str| storage::exists(&dir.join(name)).map_err(Error::io(dir.join(name)));
         if !there(&name)? {
             if count == 1 && !there("tokens")? && !report.finished {
-                return Err(Error::invalid(format!("{}: no output of vqtok", text::path(dir))));
+                return Err(match there("listed")? {
+                    true => Error::only_listed(dir),
+                    false => Error::invalid(format!("{}: no output of vqtok", text::path(dir))),
+                });
             }
             let needed = number < dataset.map_or(1, Dataset::plans) || plans.good.len() < number;
             if !needed && folders::highest(dir).is_none_or(|highest| highest < plans.partitions()) {
@@ -148,6 +152,9 @@ pub(super) fn verify(
                 plans.good.push(facts);
             }
             Err(Error::Io { path, source }) => return Err(Error::Io { path, source }),
+            Err(_) if is_recorded_otherwise(dir, number, dataset) => {
+                report.find(part, format!("{name} is another output's, or was made anew: it isn't the plan that dataset.json has"));
+            }
             Err(error) => report.find(part, error.to_string()),
         }
     }
@@ -164,6 +171,14 @@ pub(super) fn verify(
     Ok(plans)
 }
 
+/// Whether a plan says of itself that it isn't the one that `dataset.json` has.
+fn is_recorded_otherwise(dir: &Path, number: usize, dataset: Option<&Dataset>) -> bool {
+    let sheet = ParquetFile::open_plain(&dir.join(plan::name(number)), Some(&[])).ok();
+    let said = sheet.and_then(|sheet| sheet.entries.get("vqtok.plan_sha256").cloned());
+    let recorded = dataset.and_then(|dataset| dataset.plan_text(number, "digest"));
+    said.is_some_and(|said| recorded.is_some_and(|recorded| recorded != said))
+}
+
 /// Reads a plan that is there.
 ///
 /// # Errors
@@ -177,7 +192,7 @@ fn read(
     let name = plan::name(number);
     let wrong = |problem: String| Err(Error::invalid(format!("{name} {problem}")));
     if storage::facts(&dir.join(&name)).is_ok_and(|facts| facts.is_folder) {
-        return wrong("is a folder".into());
+        return Err(Error::corrupt(dir.join(&name), FOLDER_IN_THE_WAY));
     }
     let facts = plan::read(dir, number, before)?;
     let known = |pointer: &str| dataset.and_then(|data| data.plan_text(number, pointer));

@@ -146,17 +146,19 @@ pub(crate) fn of_finished(dir: &Path) -> Option<Vec<String>> {
     };
     let partitions = dataset.partitions();
     let starts = (0..partitions).filter_map(|index| Some((index, dataset.shard_start(index)?)));
+    let starts: BTreeMap<usize, u64> = starts.collect();
     let named = (0..plans).flat_map(|number| plan_files::names(dir, number));
     let known = Known {
         partitions,
         lie: &folders_of,
         plans,
-        shards: starts.collect(),
         displaced: BTreeSet::new(),
         files: named.chain(dataset.named()).collect(),
         lost_plans: BTreeSet::new(),
         lost_dataset: false,
-        bad: BTreeSet::new(),
+        // Those of a part that can't be read.
+        bad: (0..partitions).filter(|index| !starts.contains_key(index)).collect(),
+        shards: starts,
         finished: true,
     };
     Some(find(dir, &known).foreign)

@@ -19,7 +19,7 @@ use super::plans::{self, Plans};
 use super::strays::{self, Known};
 use crate::audit::code_counts::CodeCounts;
 use crate::audit::level_size::LevelSize;
-use crate::error::{Error, Result};
+use crate::error::{Error, FOLDER_IN_THE_WAY, Result};
 use crate::storage;
 use crate::util::compute_pool;
 
@@ -195,7 +195,7 @@ fn verify_codebook(
         return Ok(());
     }
     if storage::facts(&dir.join(name)).is_ok_and(|facts| facts.is_folder) {
-        report.find(Part::Codebook, format!("{name} is a folder"));
+        report.find(Part::Codebook, format!("{name}: {FOLDER_IN_THE_WAY}"));
         return Ok(());
     }
     let file = FileFacts::of(dir, name)?;

@@ -26,7 +26,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "SOURCE")]
     rank_from: Option<RankFrom>,
     /// Number of workers, where the source of --rank-from doesn't say [default: what it says]
-    #[arg(long, value_name = "N", requires = "rank_from")]
+    #[arg(long, value_name = "N", requires = "rank_from", conflicts_with = "partition")]
     ranks: Option<usize>,
     /// Events for machines on stdout
     #[arg(long)]

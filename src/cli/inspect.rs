@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::job::places::holds_model;
 use crate::job::refuse_unfinished;
 use crate::storage;
-use crate::tokens::files::DATASET_FILE;
+use crate::tokens::files::{DATASET_FILE, LISTED_FOLDER};
 use crate::tokens::{Plan, finalize, must_lie_as_planned, plan};
 use crate::util::numbers::counted;
 use crate::util::{numbers, text};
@@ -50,7 +50,11 @@ fn inspect(args: &Args, reporter: &Reporter) -> Result<Finished> {
     if there(&path.join(plan::FILE))? {
         return output(path, reporter);
     }
-    if !holds_model(path) && (there(&path.join(DATASET_FILE))? || there(&path.join("tokens"))?) {
+    if !holds_model(path)
+        && (there(&path.join(DATASET_FILE))?
+            || there(&path.join("tokens"))?
+            || there(&path.join(LISTED_FOLDER))?)
+    {
         return without_plan(path, reporter);
     }
     if path.extension().is_some_and(|extension| extension == "parquet") {

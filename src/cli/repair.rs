@@ -63,6 +63,12 @@ pub(super) fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
         );
         reporter.say("strays", &text, json!({"paths": strays}));
     }
+    if let Some(first) = summary.left.first() {
+        let count = counted(summary.left.len(), "finding");
+        let text =
+            format!("still wrong: {count}, the first: {}; `vqtok verify` lists all", first.problem);
+        reporter.say("left", &text, json!({"findings": summary.left}));
+    }
     Ok(Finished::of(summary.is_clean()))
 }
 

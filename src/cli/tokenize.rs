@@ -82,7 +82,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "SOURCE")]
     rank_from: Option<RankFrom>,
     /// Number of workers, where the source of --rank-from doesn't say [default: what it says]
-    #[arg(long, value_name = "N", requires = "rank_from")]
+    #[arg(long, value_name = "N", requires = "rank_from", conflicts_with = "partition")]
     ranks: Option<usize>,
     /// Write the plan and stop there: `vqtok worker` makes the partitions; with --json each of them is
     /// listed

@@ -112,7 +112,11 @@ fn verdict(report: &VerifyReport) -> String {
                 true => " or says how to get a plan back",
                 false => "",
             };
-            format!("{findings}; `vqtok repair` rebuilds the damaged parts{plan}{with}")
+            let way = match report.is_in_the_way() {
+                true => ", once what is in the way was moved away",
+                false => "",
+            };
+            format!("{findings}; `vqtok repair` rebuilds the damaged parts{plan}{way}{with}")
         }
     }
 }

@@ -19,7 +19,7 @@ const DATASET_BYTES_MAX: u64 = 1 << 32;
 /// A part of the list of shards, found to be the one that `dataset.json` names.
 fn part_of(dir: &Path, name: &str, sha256: Option<&str>) -> Result<Value> {
     let path = dir.join(name);
-    let bytes = storage::read(&path, DATASET_BYTES_MAX).map_err(Error::io(&path))?;
+    let bytes = storage::read(&path, DATASET_BYTES_MAX).map_err(Error::of_output(&path))?;
     if sha256 != Some(&*sha256_hex(&bytes)) {
         return Err(Error::corrupt(
             &path,

@@ -23,6 +23,7 @@ mod key_lists;
 mod list_share;
 mod listed;
 mod listings;
+mod made_again;
 mod model_copy;
 mod originals;
 mod pairs;

@@ -3,27 +3,27 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::events::{DamageReport, Event, Observer, Pass};
+use super::events::{DamageReport, Event, Observer};
+use super::made_again::{Maker, find_images};
 use super::model_copy;
 use super::pixels::told;
-use super::plan;
 use super::same_model;
-use super::tokenize::{check_batch_size, tokenize};
+use super::tokenize::check_batch_size;
 use super::tokenize_summary::{Recorded, TokenizeSummary};
-use super::tokenizer::Tokenizer;
 use super::tokenizer_options::TokenizerOptions;
-use crate::audit::{Part, VerifyReport, strays_of_finished, verify};
+use crate::audit::{Finding, Part, VerifyReport, strays_of_finished, verify};
 use crate::data::BucketSizes;
 use crate::data::prepare::Preparation;
 use crate::data::resize::pillow::PillowVersion;
 use crate::data::source::file;
 use crate::error::{Error, Result};
-use crate::pipeline::{self, OnError, Sizes};
+use crate::pipeline;
 use crate::storage;
+use crate::tokens::folder_lock::FolderLock;
 use crate::tokens::identity::difference_in_words;
 use crate::tokens::repair::{self, Damage};
-use crate::tokens::{Commit, CommitMode, Identity, Moved, Plan, displaced};
-use crate::util::settings::{MODEL, MOVED};
+use crate::tokens::{Identity, Moved, Plan, displaced, recorded};
+use crate::util::settings::MODEL;
 use crate::util::text;
 
 /// An output on its way to being whole again: what is bad is removed and made again, nothing else.
@@ -46,12 +46,20 @@ pub struct RepairSummary {
     pub tokenized: TokenizeSummary,
     /// What lies in the output now and isn't its own.
     pub strays: Vec<String>,
+    /// What is wrong all the same.
+    pub left: Vec<Finding>,
 }
 
 impl RepairSummary {
     /// Whether the output is whole, what it was before, without failures, and alone in its folder.
     pub fn is_clean(&self) -> bool {
-        self.tokenized.is_clean() && self.strays.is_empty()
+        self.tokenized.is_clean() && self.strays.is_empty() && self.left.is_empty()
+    }
+
+    /// With what a further pass did.
+    fn then(self, next: RepairSummary) -> RepairSummary {
+        let tokenized = next.tokenized.after(self.tokenized);
+        RepairSummary { damage: self.damage, tokenized, ..next }
     }
 }
 
@@ -97,7 +105,32 @@ impl Repair {
     }
 
     fn run_now(&self, observer: &mut dyn Observer) -> Result<RepairSummary> {
-        let report = verify(&self.dir)?;
+        // What one look finds hides what it can't look at: it ends with one that finds nothing.
+        const PASSES_MAX: usize = 8;
+        let mut report = verify(&self.dir)?;
+        let mut summary: Option<RepairSummary> = None;
+        for _ in 0..PASSES_MAX {
+            let (hides, found) = (hides(&report), report.findings.clone());
+            let next = self.repair(report, observer)?;
+            let mut now = match summary {
+                None => next,
+                Some(before) => before.then(next),
+            };
+            if !hides {
+                return Ok(now);
+            }
+            report = verify(&self.dir)?;
+            now.left = report.findings.clone();
+            if now.left.is_empty() || now.left == found {
+                return Ok(now);
+            }
+            summary = Some(now);
+        }
+        summary.ok_or_else(|| Error::internal("a repair without a pass"))
+    }
+
+    /// Brings back what a look has found.
+    fn repair(&self, report: VerifyReport, observer: &mut dyn Observer) -> Result<RepairSummary> {
         let mut bad = damage(&report);
         let partitions = bad.partitions.len() + bad.sidecars.len();
         let damage = DamageReport { dir: self.dir.clone(), report, partitions };
@@ -121,71 +154,51 @@ impl Repair {
             // What was summed up over other plans goes with them.
             bad.aggregates |= !before.is_of(&Plan::open(&self.dir)?);
         }
-        if work {
-            let again = bad.partitions.union(&beside).copied().collect();
-            find_images(&Plan::open(&self.dir)?.with_moved(moved.clone()), &again)?;
-        }
-        repair::clear(&self.dir, &bad, &size_of)?;
-        let plan = Plan::open(&self.dir)?.with_moved(moved);
-        let done = match maker {
-            Some(maker) => self.make(&plan, maker, &beside, observer)?,
-            None => pipeline::Summary::default(),
-        };
+        let finished = damage.report.finished;
+        let done = self.make(bad, (beside, finished), (maker, &moved), observer)?;
         let none = pipeline::Summary::default();
         // What another output's `dataset.json` had was never this one's.
+        let plan = Plan::open(&self.dir)?;
         let before = if before.is_of(&plan) { before } else { Recorded::default() };
         let tokenized = TokenizeSummary::of(&self.dir, done, none, 0)?.compared(&self.dir, &before);
         let strays = strays_now(&self.dir, &damage.report.strays);
-        Ok(RepairSummary { damage, tokenized, strays })
+        Ok(RepairSummary { damage, tokenized, strays, left: Vec::new() })
     }
 
-    /// Makes the partitions that aren't there, and again those that lack files `beside` their shards,
-    /// which stay as they are.
-    ///
-    /// # Errors
-    /// Files beside a shard that don't come back, since another one was made.
+    /// Makes again what is lost or damaged, those that lack files `beside` their shards too, and removes
+    /// what sums them up where that is damaged. What was recorded comes first: while it doesn't come
+    /// back, nothing else is touched.
     fn make(
         &self,
-        plan: &Plan,
-        (mut tokenizer, preparation): (Tokenizer, Preparation),
-        beside: &BTreeSet<usize>,
+        mut bad: Damage,
+        (beside, finished): (BTreeSet<usize>, bool),
+        (maker, moved): (Option<Maker>, &Moved),
         observer: &mut dyn Observer,
     ) -> Result<pipeline::Summary> {
-        let mut todo: Vec<usize> =
-            plan.committed()?.missing().chain(beside.iter().copied()).collect();
-        todo.sort_unstable();
-        if todo.is_empty() {
-            return Ok(pipeline::Summary::default());
+        let mut done = pipeline::Summary::default();
+        let size_of = |uri: &str| file::size(&moved.place_of(0, uri));
+        let aggregates = std::mem::take(&mut bad.aggregates);
+        if let Some(mut maker) = maker {
+            let plan = Plan::open(&self.dir)?.with_moved(moved.clone());
+            find_images(&plan, &bad.partitions.union(&beside).copied().collect())?;
+            let mut due = recorded::starts(&plan, &bad.partitions, finished)?;
+            bad.partitions.retain(|partition| !due.contains_key(partition));
+            due.extend(repair::digests(&plan, &beside)?);
+            done.add(maker.restore(&plan, (due, &beside), observer)?);
+            repair::clear(&self.dir, &bad, &size_of)?;
+            done.add(maker.make_missing(&plan, observer)?);
+        } else {
+            repair::clear(&self.dir, &bad, &size_of)?;
         }
-        let suits = tokenizer.images_together(&preparation);
-        let settings = pipeline::Settings {
-            preparation,
-            batch_size: self.batch_size.unwrap_or(suits),
-            on_error: OnError::Record,
-            mode: CommitMode::New,
-            sizes: Sizes::Planned,
-            decode_time_max: pipeline::DECODE_TIME_MAX,
-        };
-        let lock = plan.lock_shared()?;
-        let mut kept = Kept { inner: observer, beside, lost: BTreeSet::new() };
-        let summary =
-            tokenize(&settings, plan, &todo, &mut [tokenizer.engine.as_mut()], &mut kept)?;
-        drop(lock);
-        match kept.lost.first() {
-            None => Ok(summary),
-            Some(&partition) => Err(Error::mismatch(format!(
-                "{}: a file beside it is lost and can't be made again, since its images, or what the \
-                 model computes here, have changed since; it stays as it is: restore the images or that \
-                 file, or remove the shard and run the same `vqtok tokenize` again to have it made of what \
-                 is there now",
-                text::path(plan.shard_path(partition))
-            ))),
+        if aggregates {
+            repair::reopen(&self.dir, &FolderLock::exclusive(&self.dir)?)?;
         }
+        Ok(done)
     }
 
     /// The tokenizer that makes shards again and the preparation for it, found to be those that made
     /// the output.
-    fn maker(&self, damage: &Damage) -> Result<(Tokenizer, Preparation)> {
+    fn maker(&self, damage: &Damage) -> Result<Maker> {
         let Some(model) = &self.model else {
             return Err(Error::invalid(format!(
                 "shards have to be rebuilt: pass {MODEL} with the tokenizer that made them"
@@ -204,7 +217,7 @@ impl Repair {
         let rows = identity.shard_rows as usize;
         let ours = model_copy::identity(tokenizer.engine.as_ref(), model, &preparation, rows)?;
         same(&self.dir, &identity, ours, "repair")?;
-        Ok((tokenizer, preparation))
+        Ok(Maker { tokenizer, preparation, batch_size: self.batch_size })
     }
 }
 
@@ -220,26 +233,9 @@ fn rule((old, new): &(PathBuf, PathBuf)) -> Result<Moved> {
     Ok(Moved::everywhere(uri(old)?, uri(new)?))
 }
 
-/// Refuses to make shards again whose images are nowhere: all of them would become failures. Of a
-/// few images of each shard one must be there.
-fn find_images(plan: &Plan, again: &BTreeSet<usize>) -> Result<()> {
-    const IMAGES: usize = 16;
-    let there = plan.committed()?;
-    let bad = |p: &usize| again.contains(p) || !there.has(*p);
-    for partition in (0..plan.partitions()).filter(bad) {
-        let rows = plan.partition(partition)?;
-        let some = rows.iter().step_by(rows.len().div_ceil(IMAGES).max(1));
-        if some.clone().all(|row| file::size(&plan.place(row)).is_none()) {
-            let first = rows.first().map(|row| plan.place(row)).unwrap_or_default();
-            return Err(Error::invalid(format!(
-                "{}: the images of shard {partition} aren't at their place ({}); restore them, or \
-                 pass {MOVED} with the folder they were in and the one they are in now",
-                text::path(plan.dir()),
-                text::printable(&first)
-            )));
-        }
-    }
-    if !plan.moved().is_empty() { plan::check_contents(plan, again) } else { Ok(()) }
+/// Whether what was found keeps other things from being looked at.
+fn hides(report: &VerifyReport) -> bool {
+    report.findings.iter().any(|finding| finding.part != Part::Codebook)
 }
 
 fn damage(report: &VerifyReport) -> Damage {
@@ -253,37 +249,6 @@ fn damage(report: &VerifyReport) -> Damage {
         aggregates: any(Part::Codebook) || any(Part::Dataset),
         partitions,
         sidecars,
-    }
-}
-
-/// Passes everything on but that partitions, which are made for the files `beside` their shards alone,
-/// came out otherwise: keeps these.
-struct Kept<'a> {
-    inner: &'a mut dyn Observer,
-    beside: &'a BTreeSet<usize>,
-    lost: BTreeSet<usize>,
-}
-
-impl Observer for Kept<'_> {
-    fn event(&mut self, event: &Event<'_>) {
-        match event {
-            Event::Tokenizing(pipeline::Event::Partition(receipt))
-                if matches!(receipt.commit, Commit::Lost { .. })
-                    && self.beside.contains(&receipt.partition) =>
-            {
-                self.lost.insert(receipt.partition);
-            }
-            Event::Tokenized(pass) => {
-                let Pass { images, mut summary } = **pass;
-                summary.lost -= self.lost.len() as u64;
-                self.inner.event(&Event::Tokenized(&Pass { images, summary }));
-            }
-            event => self.inner.event(event),
-        }
-    }
-
-    fn interrupted(&self) -> bool {
-        self.inner.interrupted()
     }
 }
 

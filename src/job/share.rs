@@ -85,7 +85,13 @@ impl RankFrom {
         };
         let workers = |name: &str| match ranks {
             Some(0) => Err(Error::setting(RANKS, "is at least 1, not 0")),
-            Some(ranks) => Ok(ranks),
+            Some(ranks) => match optional(name)? {
+                Some(workers) if workers != ranks => Err(Error::setting(
+                    RANKS,
+                    format!("is {ranks}, where {name} is {workers}: leave it out, or correct one"),
+                )),
+                _ => Ok(ranks),
+            },
             None => match optional(name)? {
                 None => {
                     Err(Error::setting(RANK_FROM, format!(": {name} is not set; pass {RANKS} N")))
@@ -101,8 +107,17 @@ impl RankFrom {
             RankFrom::Slurm => {
                 let id = required("SLURM_ARRAY_TASK_ID")?;
                 let first = optional("SLURM_ARRAY_TASK_MIN")?.unwrap_or(0);
-                let step = optional("SLURM_ARRAY_TASK_STEP")?.unwrap_or(1).max(1);
-                (id.saturating_sub(first) / step, workers("SLURM_ARRAY_TASK_COUNT")?)
+                let step = optional("SLURM_ARRAY_TASK_STEP")?.unwrap_or(1);
+                if step == 0 || id < first {
+                    return Err(Error::setting(
+                        RANK_FROM,
+                        format!(
+                            ": no task {id} of an array that begins at {first} in steps of {step} \
+                             (SLURM_ARRAY_TASK_ID, _MIN, _STEP)"
+                        ),
+                    ));
+                }
+                ((id - first) / step, workers("SLURM_ARRAY_TASK_COUNT")?)
             }
             RankFrom::Kubernetes => {
                 (required("JOB_COMPLETION_INDEX")?, workers("JOB_COMPLETIONS")?)
@@ -149,7 +164,21 @@ mod tests {
             ("SLURM_ARRAY_TASK_COUNT", "4"),
         ]);
         assert_eq!(RankFrom::Slurm.share_in(None, slurm).unwrap(), Share { index: 2, of: 4 });
-        let torch = env(&[("RANK", "1"), ("WORLD_SIZE", "2")]);
+        for (bad, words) in [
+            (env(&[("SLURM_ARRAY_TASK_ID", "1"), ("SLURM_ARRAY_TASK_STEP", "0")]), "in steps of 0"),
+            (env(&[("SLURM_ARRAY_TASK_ID", "1"), ("SLURM_ARRAY_TASK_MIN", "2")]), "begins at 2"),
+        ] {
+            let message = RankFrom::Slurm.share_in(Some(4), bad).unwrap_err().to_string();
+            assert!(
+                message.contains("no task 1 of an array") && message.contains(words),
+                "{message}"
+            );
+        }
+        let torch = || env(&[("RANK", "1"), ("WORLD_SIZE", "2")]);
+        let message = RankFrom::Torch.share_in(Some(3), torch()).unwrap_err().to_string();
+        assert!(message.starts_with("ranks is 3, where WORLD_SIZE is 2"), "{message}");
+        assert_eq!(RankFrom::Torch.share_in(Some(2), torch()).unwrap(), Share { index: 1, of: 2 });
+        let torch = torch();
         assert_eq!(RankFrom::Torch.share_in(None, torch).unwrap(), Share { index: 1, of: 2 });
         let kubernetes = || env(&[("JOB_COMPLETION_INDEX", "0")]);
         let share = RankFrom::Kubernetes.share_in(Some(8), kubernetes()).unwrap();

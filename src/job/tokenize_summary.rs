@@ -80,6 +80,17 @@ impl TokenizeSummary {
         self
     }
 
+    /// What it and a pass before it did.
+    pub(super) fn after(mut self, before: TokenizeSummary) -> TokenizeSummary {
+        self.written += before.written;
+        self.failed += before.failed;
+        self.kept += before.kept;
+        self.differing.extend(before.differing);
+        self.differing.sort_unstable();
+        self.differing.dedup();
+        self
+    }
+
     /// Whether every image that was asked for has its tokens, of the whole output where it is
     /// finished, else of this run; and whether they are those that it had.
     pub fn is_clean(&self) -> bool {

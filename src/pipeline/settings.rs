@@ -105,7 +105,7 @@ pub struct Summary {
 
 impl Summary {
     /// Counts another run's figures in.
-    pub(super) fn add(&mut self, other: Summary) {
+    pub(crate) fn add(&mut self, other: Summary) {
         let Summary { written, failed, partitions, already, lost, kept } = other;
         self.written += written;
         self.failed += failed;

@@ -28,9 +28,9 @@ pub(super) fn write(
     let mut summary = Summary::default();
     for &partition in partitions {
         let _at = panics::at("write", Some(&format!("shard {partition}")));
-        let mut writer = PartitionWriter::create(plan, partition, settings.mode)?;
+        let mut writer = PartitionWriter::create(plan, partition, settings.mode.clone())?;
         let before = match settings.mode {
-            CommitMode::New => BTreeMap::new(),
+            CommitMode::New | CommitMode::Restore(_) => BTreeMap::new(),
             CommitMode::Replace => contents(plan, partition)?,
         };
         let mut loss = None;
@@ -58,6 +58,7 @@ pub(super) fn write(
             }
             Commit::Already => summary.already += 1,
             Commit::Lost { .. } => summary.lost += 1,
+            Commit::Differs { .. } => {}
         }
         observer.event(&Event::Partition(&receipt));
     }

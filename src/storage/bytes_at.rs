@@ -69,6 +69,9 @@ impl LocalFile {
     /// As the system says; not a regular file.
     pub(crate) fn of(file: File) -> io::Result<LocalFile> {
         let facts = file.metadata()?;
+        if facts.is_dir() {
+            return Err(io::Error::from(io::ErrorKind::IsADirectory));
+        }
         if !facts.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
         }

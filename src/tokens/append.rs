@@ -66,7 +66,7 @@ pub(crate) fn append<'a, I: Iterator<Item = Result<Today>>>(
     let (ours, digest) = (written.open(base.number)?, written.digest.clone());
     duplicate_keys::check(ours.rows(), || ours.all_rows())?;
     if !storage::exists(&path).map_err(Error::io(&path))? {
-        occupied::check_from(dir, &digest, base.partition)?;
+        occupied::check_from(plan, &digest, &base)?;
     }
     let (published, _) = written.publish(dir, base.number)?;
     let plans = Plan::open(dir)?;

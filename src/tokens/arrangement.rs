@@ -77,8 +77,12 @@ impl Arrangement {
         let sizes = [recorded, Some(a_folder), Some(Scale::USUAL.a_folder), Some(found.most)];
         let fitting = sizes.into_iter().flatten().find(|size| found.has_size(*size));
         let size = fitting.unwrap_or(found.least);
-        let mut cuts: Vec<usize> =
-            plan::parts(dir, base.number)?.iter().filter_map(|part| part.partitions()).collect();
+        let partitions = end.and_then(|end| end.checked_sub(base.partition));
+        let root = PlanFile::open(&dir.join(base.name()), base.number).ok();
+        let first = root.and_then(|root| Some(root.named().first()?.partitions));
+        let parts = plan::parts(dir, base.number)?;
+        let of_parts = parts.iter().flat_map(|part| part.cuts(partitions));
+        let mut cuts: Vec<usize> = first.into_iter().chain(of_parts).collect();
         if cuts.is_empty() {
             cuts = vec![together, Scale::USUAL.together];
         }

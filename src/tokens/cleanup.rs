@@ -13,6 +13,9 @@ use crate::storage;
 
 /// Removes the temporary files that dead processes left anywhere in an output; how many.
 pub(crate) fn remove_orphans(dir: &Path) -> Result<usize> {
+    if storage::is_remote(dir) {
+        return commit::remove_orphans(dir); // All of a store's are in one place.
+    }
     let mut removed = remove_orphans_of_plans(dir)?;
     removed += commit::remove_orphans(&dir.join(DATASET_FOLDER))?;
     for folder in FOLDERS.map(|folder| dir.join(folder)) {

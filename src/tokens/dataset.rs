@@ -275,7 +275,7 @@ pub fn read(dir: &Path) -> Result<Option<DatasetSummary>> {
     let text = match storage::read_to_string(&path, ANY_SIZE) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(Error::io(&path)(error)),
+        Err(error) => return Err(Error::of_output(&path)(error)),
     };
     let broken = |reason: String| Error::damaged(&path, reason);
     let body = signed(&text).map_err(broken)?;

@@ -18,7 +18,7 @@ use super::folds;
 use super::foreign_shards::refuse_foreign;
 use super::plan::{Plan, PlanFile};
 use super::stats::{LevelStatistics, Statistics};
-use super::{cleanup, commit, schema, unplanned};
+use super::{cleanup, commit, in_the_way, present, schema, unplanned};
 use crate::error::{Error, Result};
 use crate::storage;
 use crate::util::{compute_pool, panics};
@@ -41,24 +41,47 @@ pub fn finalize(dir: impl AsRef<Path>) -> Result<DatasetSummary> {
 
 fn finalize_now(dir: &Path) -> Result<DatasetSummary> {
     let _at = panics::at("finalize", None);
+    in_the_way::refuse_files(dir)?;
     let plan = Plan::open(dir)?;
     unplanned::refuse(&plan)?;
+    let mut recorded = None;
     if let Some(summary) = read(dir)?
         && describes_all(&summary, &plan)?
     {
         refuse_foreign(&plan, (0..plan.partitions()).collect())?;
-        // A worker that was killed while another one finished leaves temporary files.
-        cleanup::remove_orphans(dir)?;
-        return Ok(summary);
+        present::refuse_lost_rows(&plan)?;
+        present::refuse_lost(&plan, &summary)?;
+        if present::has_sums(dir, &summary)? {
+            // A worker that was killed while another one finished leaves temporary files.
+            cleanup::remove_orphans(dir)?;
+            return Ok(summary);
+        }
+        recorded = Some(summary);
     }
     let _lock = plan.lock_shared()?;
     must_lie_as_planned(&plan)?;
     plan.must_be_whole()?;
     let folded = fold(&plan)?;
+    present::refuse_lost_rows(&plan)?;
     remove_unreferenced(&plan, &folded)?;
+    if let Some(recorded) = &recorded {
+        refuse_changed(&plan, recorded, &folded)?;
+    }
     let summary = aggregate(&plan, folded)?;
     commit::replace_durably(&dir.join(DATASET_FILE), render(&summary).as_bytes())?;
     Ok(summary)
+}
+
+/// Refuses to sum up anew what isn't as `dataset.json` has it: what was lost are sums alone.
+fn refuse_changed(plan: &Plan, recorded: &DatasetSummary, folded: &Folded) -> Result<()> {
+    let of_shards = recorded.shards.iter().zip(&folded.shards);
+    let shards = of_shards.filter(|(was, is)| was != is).map(|(was, _)| &was.tokens.path);
+    let of_parts = recorded.parts.iter().zip(&folded.parts);
+    let parts = of_parts.filter(|(was, is)| was != is).map(|(was, _)| &was.shards.path);
+    match shards.chain(parts).next() {
+        None => Ok(()),
+        Some(path) => Err(Error::damaged(plan.dir().join(path), "it isn't as dataset.json has it")),
+    }
 }
 
 /// Whether a summary describes all plans, rather than what was finished before the last were appended.

@@ -177,6 +177,16 @@ fn known(plan: &Plan, group: &Group) -> Option<PartSummary> {
     fits.then(|| fold.part(list))
 }
 
+/// What the fold that a partition is in says of its partitions, as far as its own digest goes; None where
+/// there is none of these plans.
+pub(super) fn listed(plan: &Plan, partition: usize) -> Option<Vec<ShardSummary>> {
+    let group = Group::of(plan, partition, plan.together()?);
+    let dir = plan.dir();
+    let list = file_summary(dir, &dir.join(group.list())).ok()?;
+    let fold = read(dir, &list).ok()?;
+    (fold.plans == plans_of(plan, &group)).then_some(fold.shards)
+}
+
 /// Reads the fold that `file` names.
 ///
 /// # Errors
@@ -184,7 +194,7 @@ fn known(plan: &Plan, group: &Group) -> Option<PartSummary> {
 pub(super) fn read(dir: &Path, file: &FileSummary) -> Result<Fold> {
     let path = dir.join(&file.path);
     let broken = |reason: String| Error::damaged(&path, reason);
-    let text = storage::read_to_string(&path, ANY_SIZE).map_err(Error::io(&path))?;
+    let text = storage::read_to_string(&path, ANY_SIZE).map_err(Error::of_output(&path))?;
     let body = signed(&text).map_err(broken)?;
     let fold: Fold = serde_json::from_str(&body).map_err(|error| broken(error.to_string()))?;
     match crate::util::hex::sha256_hex(text.as_bytes()) == file.sha256 {

@@ -8,7 +8,7 @@ use super::files::{
     CODEBOOK_FILE, DATASET_FILE, DATASET_FOLDER, FOLDERS, PLAN_FOLDER, folders_below, partition_of,
 };
 use super::{commit, plan};
-use crate::error::{Error, Result};
+use crate::error::{Error, FILE_IN_THE_WAY, FOLDER_IN_THE_WAY, Result};
 use crate::storage;
 
 /// Looks at the places of some plans and partitions, and of what is summed up of all.
@@ -20,14 +20,7 @@ pub(super) fn refuse(
     plans: &BTreeSet<usize>,
     partitions: &BTreeSet<usize>,
 ) -> Result<()> {
-    let mut folders =
-        FOLDERS.iter().chain(&[PLAN_FOLDER, DATASET_FOLDER]).map(|name| dir.join(name));
-    if let Some(path) = folders.find(|path| is(path, false)) {
-        return Err(Error::corrupt(
-            path,
-            "it is a file, where a folder of the output belongs; move it away, then repair again",
-        ));
-    }
+    refuse_files(dir)?;
     let mut files = vec![dir.join(DATASET_FILE), dir.join(CODEBOOK_FILE)];
     files.extend(plans.iter().map(|&number| dir.join(plan::name(number))));
     for folder in [PLAN_FOLDER, DATASET_FOLDER].map(|name| dir.join(name)) {
@@ -41,10 +34,23 @@ pub(super) fn refuse(
     }
     match files.into_iter().find(|path| is(path, true)) {
         None => Ok(()),
-        Some(path) => Err(Error::corrupt(
-            path,
-            "it is a folder, where a file of the output belongs; move it away, then repair again",
-        )),
+        Some(path) => Err(Error::corrupt(path, FOLDER_IN_THE_WAY)),
+    }
+}
+
+/// Looks at the places of an output's folders.
+///
+/// # Errors
+/// [`Error::Corrupt`] naming the file that is in the way of one.
+pub(super) fn refuse_files(dir: &Path) -> Result<()> {
+    if storage::is_remote(dir) {
+        return Ok(()); // A store has no folders that a name could be in the way of.
+    }
+    let mut folders =
+        FOLDERS.iter().chain(&[PLAN_FOLDER, DATASET_FOLDER]).map(|name| dir.join(name));
+    match folders.find(|path| is(path, false)) {
+        None => Ok(()),
+        Some(path) => Err(Error::corrupt(path, FILE_IN_THE_WAY)),
     }
 }
 

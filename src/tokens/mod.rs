@@ -20,8 +20,13 @@
 //! Redoing a partition (`--retry-failed`) goes the same way, except that step 3 renames over the
 //! old shard, and that the old sidecars go afterwards: whoever looks sees the old partition or
 //! the new one, each whole. An image that has tokens keeps them: where it can't be read any more, or
-//! has other content, the old partition stays. It and [`repair`] hold the folder's lock exclusively
-//! and begin by removing `dataset.json`, so that it never describes shards that have changed.
+//! has other content, the old partition stays. It holds the folder's lock exclusively and begins by
+//! removing `dataset.json`, so that it never describes shards that have changed.
+//!
+//! A repair brings back shards that were recorded ([`recorded`]) as these: made again, one takes its place
+//! where it has the sha256 that it had, and else nothing is changed, `dataset.json` least of all, so that
+//! the images can be restored and the repair be tried again. It removes `dataset.json` where that is what
+//! is damaged, or where nothing tells what a shard was.
 //!
 //! # Large outputs
 //! No folder has more than 10,000 files, nobody lists a folder that grows with the data set, and no
@@ -68,11 +73,14 @@ pub(crate) mod listing;
 mod moved;
 mod occupied;
 pub(crate) mod plan;
+mod present;
 mod rebuild;
+pub(crate) mod recorded;
 pub(crate) mod repair;
 mod rows;
 pub(crate) mod schema;
 pub(crate) mod shard;
+mod shard_commit;
 mod shard_contents;
 mod sidecars;
 pub(crate) mod stats;
@@ -97,4 +105,5 @@ pub(crate) use plan::{ChangedContainers, FILE as PLAN_FILE, PlanFile};
 pub use plan::{Container, ContainerFile, Held, Plan, Today};
 pub(crate) use rows::Bucket;
 pub use rows::{FailureRow, Outcome, PlanRow, TokenGrid, TokenRow};
-pub use shard::{Commit, CommitMode, PartitionWriter, Receipt};
+pub use shard::PartitionWriter;
+pub use shard_commit::{Commit, CommitMode, Receipt};

@@ -4,7 +4,9 @@
 use std::path::{Path, PathBuf};
 
 use super::files::{CODEBOOK_FILE, DATASET_FILE, all_shards, partition_of};
-use super::{plan, schema, untrusted};
+use super::identity::Identity;
+use super::plan::{Base, Plan};
+use super::{plan, schema, unplanned, untrusted};
 use crate::error::{Error, Result};
 use crate::storage;
 use crate::util::settings::{APPEND, OUT};
@@ -26,7 +28,7 @@ pub(super) fn check(dir: &Path, plan_digest: &str) -> Result<()> {
     // Sidecars don't name their plan; nobody looks at them but through their shards.
     let mut files: Vec<_> = all_shards(dir)?.into_iter().map(|(_, path)| path).collect();
     files.extend([dir.join(DATASET_FILE), dir.join(CODEBOOK_FILE)]);
-    must_name(files, plan_digest, true)
+    must_name(files, plan_digest, None)
 }
 
 /// Whether the shards of a folder without a plan, which was lost, have no ids of classes: then the
@@ -43,21 +45,37 @@ pub(super) fn without_ids(dir: &Path) -> Result<bool> {
 /// Refuses shards of partitions below `end`, unless they name the plan that is about to be written.
 fn check_below(dir: &Path, plan_digest: &str, end: usize) -> Result<()> {
     let below = all_shards(dir)?.into_iter().filter(|(partition, _)| *partition < end);
-    must_name(below.map(|(_, path)| path).collect(), plan_digest, true)
+    must_name(below.map(|(_, path)| path).collect(), plan_digest, None)
 }
 
 /// Refuses shards of partitions from `first` on, unless they name the plan that is about to be
-/// appended.
+/// appended upon `base`.
 ///
 /// # Errors
 /// The first such shard.
-pub(super) fn check_from(dir: &Path, plan_digest: &str, first: usize) -> Result<()> {
+pub(super) fn check_from(plan: &Plan, plan_digest: &str, base: &Base) -> Result<()> {
+    let dir = plan.dir();
+    let first = base.partition;
     let behind = all_shards(dir)?.into_iter().filter(|(partition, _)| *partition >= first);
-    must_name(behind.map(|(_, path)| path).collect(), plan_digest, false)
+    let lost = Lost { path: dir.join(base.name()), identity: plan.identity() };
+    must_name(behind.map(|(_, path)| path).collect(), plan_digest, Some(&lost))
 }
 
-/// `first`: there is no plan at all, which may have been lost.
-fn must_name(files: Vec<PathBuf>, plan_digest: &str, first: bool) -> Result<()> {
+/// A plan that was appended and isn't there.
+struct Lost<'a> {
+    path: PathBuf,
+    identity: &'a Identity,
+}
+
+impl Lost<'_> {
+    /// Whether a file is a shard that was made of it.
+    fn has(&self, path: &Path) -> bool {
+        partition_of(path).is_some_and(|of| unplanned::is_ours(self.identity, of, path))
+    }
+}
+
+/// `appended`: the plan that the shards may be of; None where there is none at all.
+fn must_name(files: Vec<PathBuf>, plan_digest: &str, appended: Option<&Lost<'_>>) -> Result<()> {
     let is_there = |path: &PathBuf| match storage::is_remote(path) {
         true => storage::exists(path).map_err(Error::io(path)),
         // A link that leads nowhere is somebody's too.
@@ -70,9 +88,22 @@ fn must_name(files: Vec<PathBuf>, plan_digest: &str, first: bool) -> Result<()> 
             break;
         }
     }
+    if let (Some(path), Some(lost)) = (foreign, appended)
+        && lost.has(path)
+    {
+        return Err(Error::corrupt(
+            &lost.path,
+            format!(
+                "it is missing: {} is of another plan than these INPUTs give; `vqtok repair` rebuilds \
+                 that plan, or {APPEND} with the INPUTs that it was made of, before others are added; \
+                 where the shard is another output's, move it away",
+                text::path(path)
+            ),
+        ));
+    }
     match foreign {
         None => Ok(()),
-        Some(path) if first && names_a_plan(path) => Err(Error::mismatch(format!(
+        Some(path) if appended.is_none() && names_a_plan(path) => Err(Error::mismatch(format!(
             "{} is of another plan, and nothing is overwritten: where the plan of this output was lost, \
              give exactly the INPUTs that it was made of, with what came since out of their way, and \
              add that by {APPEND} afterwards; else use another {OUT}",

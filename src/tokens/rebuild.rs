@@ -178,8 +178,8 @@ impl Original {
             (1, _) => Ok(self.likely.remove(0)),
             (0, false) if unknown => Ok(self.others.remove(0)),
             _ => Err(format!(
-                "its rows are known, and not in which files of {PLAN_FOLDER}/ they lay, where other ones \
-                 lie as well"
+                "its rows are known, but not how they were cut into files: what lies in {PLAN_FOLDER}/ \
+                 is of other cuts"
             )),
         }
     }
@@ -322,7 +322,7 @@ fn rows_of_partition(
 }
 
 /// Ordinal, key and uri of a shard's or failures' rows.
-fn names(path: &Path) -> Result<Vec<(i64, String, String)>> {
+pub(super) fn names(path: &Path) -> Result<Vec<(i64, String, String)>> {
     let mut names = Vec::new();
     let read = untrusted::for_each_batch(path, Some(&["ordinal", "key", "uri"]), |batch| {
         let column = |name: &str, kind: DataType| untrusted::column(batch, name, &kind);

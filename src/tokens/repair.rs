@@ -15,6 +15,7 @@ use super::identity::Identity;
 use super::plan::Plan;
 use super::{cleanup, commit, in_the_way, rebuild, sidecars, untrusted};
 use crate::error::Result;
+use crate::util::hex::hex;
 
 /// What an audit found to be bad.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -76,9 +77,7 @@ pub(crate) fn rebuild(
 ) -> Result<FolderLock> {
     let lock = FolderLock::exclusive(dir)?;
     refuse_in_the_way(dir, damage)?;
-    for (&partition, shard) in &shards_of(dir, damage)? {
-        sidecars::restore(dir, partition, shard)?;
-    }
+    restore_beside(dir, damage)?;
     // In order: a plan stands upon those before it.
     for &number in &damage.plans {
         rebuild::plan(dir, number, &damage.partitions, size_of)?;
@@ -110,6 +109,29 @@ pub fn clear(dir: &Path, damage: &Damage, size_of: &dyn Fn(&str) -> Option<u64>)
         cleanup::remove_sidecars(dir, &below, |_, of, _| of == partition)?;
     }
     Ok(())
+}
+
+/// Brings back the files beside whole shards, as far as they lie in the output.
+fn restore_beside(dir: &Path, damage: &Damage) -> Result<()> {
+    for (&partition, shard) in &shards_of(dir, damage)? {
+        sidecars::restore(dir, partition, shard)?;
+    }
+    Ok(())
+}
+
+/// The sha256 of some partitions' shards, in hex.
+///
+/// # Errors
+/// What can't be read.
+pub(crate) fn digests(
+    plan: &Plan,
+    partitions: &BTreeSet<usize>,
+) -> Result<BTreeMap<usize, String>> {
+    let digest = |&partition: &usize| {
+        let (sha256, _) = commit::digest_file(&plan.shard_path(partition))?;
+        Ok((partition, hex(sha256)))
+    };
+    partitions.iter().map(digest).collect()
 }
 
 /// Of the partitions that lack files beside their shards, those whose images it takes to make them again.

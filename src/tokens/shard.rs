@@ -2,7 +2,7 @@
 //! shard with its sidecars out. Must not know: how tokens were made.
 
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use arrow::datatypes::SchemaRef;
 use parquet::arrow::ArrowWriter;
@@ -10,17 +10,17 @@ use parquet::file::metadata::KeyValue;
 
 use super::classes::Classes;
 use super::columns::{self, PendingRow};
-use super::commit::{self, Published, TempFile};
+use super::commit::{self, TempFile};
 use super::files::{FOLDERS, ShardFolders, Sidecar, within};
 use super::folder_lock::FolderLock;
 use super::identity::{Identity, Preprocessing};
 use super::level_layout::{LevelLayout, Scales};
 use super::plan::Plan;
 use super::rows::{FailureRow, Outcome, TokenRow};
+use super::shard_commit::{CommitMode, Made, Receipt};
 use super::stats::Statistics;
-use super::{cleanup, features, folds, levels, schema, sidecars};
+use super::{features, folds, levels, schema, sidecars};
 use crate::error::{Error, Result};
-use crate::storage;
 use crate::util::hex::{hex, sha256_hex};
 
 /// Rows and tokens converted to columns at a time: bounds what waits in memory as rows.
@@ -29,48 +29,6 @@ const BATCH_TOKENS: usize = 1 << 22;
 /// Tokens to a row group at most. Larger groups compress better, and a shard's worth of a usual
 /// grid fits; a group is held in memory until it is whole.
 const GROUP_TOKENS: usize = 1 << 26;
-
-/// Whether a partition's name must be free.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CommitMode {
-    /// The first to link wins.
-    New,
-    /// Take the place of a committed shard; under [`Plan::lock_exclusive`] only.
-    Replace,
-}
-
-/// How the commit ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Commit {
-    /// This writer's shard is the partition.
-    Committed,
-    /// Another worker's identical shard was there first.
-    Already,
-    /// Another worker's different shard was there first and stays: a finding.
-    Lost {
-        /// Hex sha256 of the shard that was given up.
-        ours: String,
-        /// Hex sha256 of the shard that stays.
-        theirs: String,
-    },
-}
-
-/// What closing a partition gives.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Receipt {
-    /// Which.
-    pub partition: usize,
-    /// Rows in the shard: images times views.
-    pub rows: u64,
-    /// Images in the shard.
-    pub written: u64,
-    /// Images in `failures`.
-    pub failures: u64,
-    /// Hex, of the shard.
-    pub sha256: String,
-    /// How it went.
-    pub commit: Commit,
-}
 
 /// Writes one partition. Dropped without [`PartitionWriter::close`], it leaves nothing.
 pub struct PartitionWriter {
@@ -109,7 +67,7 @@ impl PartitionWriter {
         let ordinals = plan.ordinals(partition)?;
         let (dir, identity) = (plan.dir(), plan.identity());
         let lock = match mode {
-            CommitMode::New => Some(plan.lock_shared()?),
+            CommitMode::New | CommitMode::Restore(_) => Some(plan.lock_shared()?),
             CommitMode::Replace => None,
         };
         let folders = plan.folders_of(partition);
@@ -249,40 +207,21 @@ impl PartitionWriter {
         ] {
             self.writer.append_key_value_metadata(KeyValue::new(key.into(), value));
         }
-        let temp = schema::finish(self.writer, &shard)?;
-        let sealed = temp.seal()?;
+        let sealed = schema::finish(self.writer, &shard)?.seal()?;
         let sha256 = hex(sealed.sha256);
-        let sidecar = |kind| self.folders.sidecar(&self.dir, kind, self.partition, &sha256);
-        let paths = Sidecar::ALL.map(sidecar);
-        for (path, bytes) in paths.iter().zip([&failures, &codebook]) {
-            commit::write_sidecar(path, bytes)?;
-        }
-        if let Some(fold) = self.fold.as_ref().filter(|_| may_change(self.mode, &shard)) {
-            folds::forget(fold)?;
-        }
-        let (partition, rows, written) = (self.partition, self.rows, self.written);
-        let commit = match self.mode {
-            CommitMode::New => match sealed.publish()? {
-                Published::Created => Commit::Committed,
-                Published::Exists => compare(&shard, &sha256, &paths)?,
-            },
-            CommitMode::Replace => {
-                sealed.replace()?;
-                let below = self.folders.below(partition);
-                cleanup::remove_sidecars(&self.dir, &below, |kind, of, path| {
-                    of == partition && path != sidecar(kind)
-                })?;
-                Commit::Committed
-            }
+        let made = Made {
+            dir: &self.dir,
+            folders: self.folders,
+            partition: self.partition,
+            fold: self.fold.as_deref(),
+            sha256: &sha256,
+            failed: &self.failures,
+            sidecars: [&failures, &codebook],
         };
+        let commit = made.commit(sealed, &self.mode)?;
+        let (partition, rows, written) = (self.partition, self.rows, self.written);
         Ok(Receipt { partition, rows, written, failures: failed, sha256, commit })
     }
-}
-
-/// Whether a partition may become another one than was folded with others. One that another worker has
-/// committed stays as it is.
-fn may_change(mode: CommitMode, shard: &Path) -> bool {
-    mode == CommitMode::Replace || !storage::exists(shard).unwrap_or(true)
 }
 
 /// The schema word of a shard.
@@ -365,18 +304,6 @@ fn size(pixels: &Preprocessing) -> String {
         (None, Some(_)) => "buckets".to_string(),
         (None, None) => "source".to_string(),
     }
-}
-
-/// The loser's part: the winner stays; our sidecars go unless they are the winner's as well.
-fn compare(shard: &Path, ours: &str, sidecars: &[PathBuf; 2]) -> Result<Commit> {
-    let theirs = hex(commit::digest_file(shard)?.0);
-    if theirs == ours {
-        return Ok(Commit::Already);
-    }
-    for path in sidecars {
-        commit::remove_durably(path)?;
-    }
-    Ok(Commit::Lost { ours: ours.to_string(), theirs })
 }
 
 #[cfg(test)]

@@ -50,7 +50,7 @@ fn first(plan: &Plan) -> Result<Option<PathBuf>> {
 }
 
 /// Whether a file is the shard that its name says, made with these settings.
-fn is_ours(identity: &Identity, partition: usize, path: &Path) -> bool {
+pub(super) fn is_ours(identity: &Identity, partition: usize, path: &Path) -> bool {
     let entry = |key: &str| untrusted::entry_of(path, key).ok();
     let made =
         entry("vqtok.identity").and_then(|text| serde_json::from_str::<Identity>(&text).ok());

@@ -11,7 +11,7 @@ use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
 };
 
-use crate::error::{Error, Result};
+use crate::error::{Error, FOLDER_IN_THE_WAY, Result};
 use crate::storage::{self, Chunks};
 use crate::util::error_text;
 use crate::util::parquet_errors::{reading, told};
@@ -79,5 +79,8 @@ pub(super) fn entry_of(path: &Path, key: &str) -> Result<String> {
         let value = entry(&metadata, key).map(str::to_owned);
         value.ok_or_else(|| format!("its metadata has no {key}"))
     };
-    read().map_err(|reason| Error::damaged(path, reason))
+    read().map_err(|reason| match storage::facts(path).is_ok_and(|facts| facts.is_folder) {
+        true => Error::corrupt(path, FOLDER_IN_THE_WAY),
+        false => Error::damaged(path, reason),
+    })
 }

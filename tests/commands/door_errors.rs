@@ -164,7 +164,7 @@ fn a_folder_in_the_place_of_a_shard_is_for_its_owner_to_move() {
     let repair = Repair::new(job.path("out")).model(job.path("model"), TokenizerOptions::new());
     let text = said(&repair.run(&mut ()).unwrap_err());
     assert!(text.contains("part-00001.parquet: it is a folder"), "{text}");
-    assert!(text.ends_with("move it away, then repair again"), "{text}");
+    assert!(text.ends_with("move it away, then run `vqtok repair`"), "{text}");
     assert!(job.path("out/dataset.json").exists());
     std::fs::remove_dir(&shard).unwrap();
     assert!(repair.run(&mut ()).unwrap().is_clean());

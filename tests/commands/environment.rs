@@ -72,6 +72,16 @@ fn shares_of_nobody_and_of_nothing_are_told() {
         ]);
         let none = ranked(&format!("{line} --ranks 0"), "1");
         none.assert_one_line(&["--ranks is at least 1, not 0"]);
+        let other = ranked(&format!("{line} --ranks 3"), "2");
+        other.assert_one_line(&["--ranks is 3, where WORLD_SIZE is 2: leave it out"]);
+        let share = line.replace("--rank-from torch", "--partition 0/2 --ranks 2");
+        let both = ranked(&share, "2");
+        assert_eq!(both.code, 2);
+        assert!(both.stderr.contains("'--ranks <N>' cannot be used with"), "{}", both.stderr);
+        let mut stepless = job.command(&line.replace("torch", "slurm"));
+        stepless.env("SLURM_ARRAY_TASK_ID", "1").env("SLURM_ARRAY_TASK_COUNT", "2");
+        let stepless = Done::of(stepless.env("SLURM_ARRAY_TASK_STEP", "0").output().unwrap());
+        stepless.assert_one_line(&["--rank-from: no task 1 of an array", "in steps of 0"]);
     }
     job.expect(0, &format!("{LINE} --shard-rows 2"));
     let done = job.expect(0, "finalize out --partition 0/2");

@@ -7,16 +7,16 @@ use crate::support::*;
 use std::fs;
 use std::path::PathBuf;
 
-const REPAIR: &str = "repair out --model model";
-const SPARE: &str =
+pub(crate) const REPAIR: &str = "repair out --model model";
+pub(crate) const SPARE: &str =
     "tokenize images --out out --model model --shard-rows 2 --batch-size 2 --threads 1";
 
 /// Runs a line with these limits.
-fn run(job: &Job, scale: &str, line: &str) -> Done {
+pub(crate) fn run(job: &Job, scale: &str, line: &str) -> Done {
     Done::of(job.command(line).env("VQTOK_SCALE", scale).output().unwrap())
 }
 
-fn expect(job: &Job, scale: &str, code: i32, line: &str) -> Done {
+pub(crate) fn expect(job: &Job, scale: &str, code: i32, line: &str) -> Done {
     let done = run(job, scale, line);
     assert_eq!(done.code, code, "vqtok {line}\n{}\n{}", done.stdout, done.stderr);
     done
@@ -24,7 +24,7 @@ fn expect(job: &Job, scale: &str, code: i32, line: &str) -> Done {
 
 /// `out` of 10 pictures with two appended plans, of 2 pictures and of 6: one and three partitions. With
 /// `1:2` the last plan's rows lie in three files. The last pictures lie in `later` again.
-fn appended(scale: &str) -> Job {
+pub(crate) fn appended(scale: &str) -> Job {
     let job = Job::new(18).trained();
     fs::create_dir(job.path("later")).unwrap();
     let names = names(&job, "images");
@@ -38,7 +38,7 @@ fn appended(scale: &str) -> Job {
     job
 }
 
-fn put(job: &Job, from: &str, to: &str, names: &[String]) {
+pub(crate) fn put(job: &Job, from: &str, to: &str, names: &[String]) {
     for name in names {
         let [from, to] = [from, to].map(|folder| job.path(folder).join(name));
         fs::create_dir_all(to.parent().unwrap()).unwrap();
@@ -46,16 +46,16 @@ fn put(job: &Job, from: &str, to: &str, names: &[String]) {
     }
 }
 
-fn names(job: &Job, folder: &str) -> Vec<String> {
+pub(crate) fn names(job: &Job, folder: &str) -> Vec<String> {
     job.files(folder).into_iter().map(|(name, _)| name).collect()
 }
 
-fn remove(job: &Job, names: &[&str]) {
+pub(crate) fn remove(job: &Job, names: &[&str]) {
     names.iter().for_each(|name| fs::remove_file(job.path("out").join(name)).unwrap());
 }
 
 /// Puts `out` back as it was.
-fn restore(job: &Job, files: &[(String, Vec<u8>)]) {
+pub(crate) fn restore(job: &Job, files: &[(String, Vec<u8>)]) {
     fs::remove_dir_all(job.path("out")).unwrap();
     for (name, bytes) in files {
         let path = job.path("out").join(name);
@@ -65,12 +65,12 @@ fn restore(job: &Job, files: &[(String, Vec<u8>)]) {
 }
 
 /// The file below `out` whose path begins so.
-fn named(job: &Job, start: &str) -> String {
+pub(crate) fn named(job: &Job, start: &str) -> String {
     let files = job.files("out").into_iter();
     files.map(|(name, _)| name).find(|name| name.starts_with(start)).unwrap()
 }
 
-fn flip(path: PathBuf) {
+pub(crate) fn flip(path: PathBuf) {
     let mut bytes = fs::read(&path).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 4;
@@ -227,7 +227,7 @@ fn a_lost_file_of_a_plan_is_named_and_not_its_root() {
 }
 
 /// What lies in the way of a repair, and in whose place it stands.
-fn in_the_way(job: &Job, name: &str) {
+pub(crate) fn in_the_way(job: &Job, name: &str) {
     let path = job.path("out").join(name);
     match path.is_dir() {
         true => {

@@ -12,8 +12,10 @@ mod foreign_pieces;
 mod large_damage;
 mod large_outputs;
 mod listed_buckets;
+mod lost_and_told;
 mod lost_pieces;
 mod older_outputs;
+mod pairs_of_damages;
 mod plans;
 #[cfg(target_os = "linux")]
 mod poor_file_systems;

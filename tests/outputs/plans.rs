@@ -53,6 +53,10 @@ fn containers_that_look_unchanged_are_not_opened_again() {
     let line = format!("tokenize {INPUTS} --out out {FLAGS}");
     assert_eq!(unchanged(&job.expect(0, &line)), 0);
     let whole = job.files("out");
+    let one = format!("tokenize d.zip --out one {FLAGS}").replace("--json", "");
+    job.expect(0, &one);
+    let told = job.expect(0, &one).stderr;
+    assert!(told.contains("1 container unchanged since it was planned"), "{told}");
     assert_eq!(unchanged(&job.expect(0, &line)), 4);
     CONTAINERS.iter().for_each(|name| spoil(&job, name));
     assert_eq!(unchanged(&job.expect(0, &line)), 4);
@@ -342,21 +346,45 @@ fn a_shard_that_is_made_again_otherwise_is_told() {
     let good = fs::read(&path).unwrap();
     let mut bytes = good.clone();
     bytes.iter_mut().rev().take(30).for_each(|byte| *byte = !*byte);
-    for command in ["repair out --model model", tokenize] {
-        lose();
-        let same = job.expect(0, command);
-        assert!(!same.stderr.contains("made again, but"), "{}", same.stderr);
-        fs::write(&path, &bytes).unwrap();
-        lose();
-        let other = job.expect(1, command);
-        let line = "made again, but not what dataset.json had: 1 shard, the first \
-                    tokens/part-00001.parquet: an image of it, or what the model computes here, has \
-                    changed since;";
-        assert!(other.stderr.contains(line), "{command}: {}", other.stderr);
-        job.expect(0, "verify out");
-        fs::write(&path, &good).unwrap();
-        lose();
-        job.expect(1, command);
-        assert!(fs::read(job.path("out/tokens/part-00001.parquet")).unwrap() == shard);
+    // A repair brings back what was there, or touches nothing; to have what is there now is asked for.
+    let whole = job.files("out");
+    let repair = "repair out --model model";
+    for damaged in [false, true] {
+        for (bad, why) in [(&bytes[..], ""), (b"no picture", "' fails now: ")] {
+            lose();
+            if damaged {
+                fs::write(job.path("out/tokens/part-00001.parquet"), &shard[1..]).unwrap();
+            }
+            fs::write(&path, bad).unwrap();
+            let before = job.files("out");
+            let state = if damaged { "it is damaged" } else { "it is lost" };
+            job.expect(2, repair).assert_one_line(&[
+                &format!(
+                    "out/tokens/part-00001.parquet: {state} and can't be made again as it was"
+                ),
+                why,
+                "it stays as it is: restore the images or the shard",
+                "run the same `vqtok tokenize` again",
+            ]);
+            assert!(job.files("out") == before);
+            fs::write(&path, &good).unwrap();
+            let same = job.expect(0, repair);
+            assert!(!same.stderr.contains("made again, but"), "{}", same.stderr);
+            assert!(job.files("out") == whole);
+        }
     }
+    lose();
+    job.expect(0, tokenize);
+    fs::write(&path, &bytes).unwrap();
+    lose();
+    let other = job.expect(1, tokenize);
+    let line = "made again, but not what dataset.json had: 1 shard, the first \
+                tokens/part-00001.parquet: an image of it, or what the model computes here, has \
+                changed since;";
+    assert!(other.stderr.contains(line), "{}", other.stderr);
+    job.expect(0, "verify out");
+    fs::write(&path, &good).unwrap();
+    lose();
+    job.expect(1, tokenize);
+    assert!(fs::read(job.path("out/tokens/part-00001.parquet")).unwrap() == shard);
 }

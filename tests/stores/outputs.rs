@@ -369,3 +369,32 @@ fn the_other_commands_read_what_lies_in_a_store() {
     assert!(again.took < Duration::from_secs(10), "{:?}", again.took);
     assert_eq!(cloud.left(), [] as [&str; 0]);
 }
+
+/// Each listing is one request for a thousand shards; what is looked at in each shard is three.
+#[test]
+fn finishing_an_output_again_asks_little() {
+    let Some((cloud, _)) = scene() else { return };
+    cloud.proxy.take_seen();
+    cloud.expect(1, "finalize @/calm");
+    let seen = cloud.proxy.take_seen();
+    let lists = |of: &str| {
+        let prefix = format!("prefix=calm%2F{of}%2F");
+        seen.iter().filter(|seen| seen.target.contains(&prefix)).count()
+    };
+    assert_eq!(["tokens", "failures", "codebook"].map(lists), [2, 1, 1]);
+    let of_shards = seen.iter().filter(|seen| seen.target.contains("/tokens/part-")).count();
+    let all = seen.len();
+    assert!(of_shards <= 3 * SHARDS && all <= of_shards + 16, "{all}, {of_shards} of shards");
+    // What was lost since is found by its name.
+    let lost = cloud.names("@/calm").into_iter().find(|name| name.starts_with("failures/"));
+    let lost = lost.unwrap();
+    cloud.moto.remove(&format!("{}/calm/{lost}", cloud.bucket));
+    let refused = cloud.expect(2, "finalize @/calm").stderr;
+    assert!(refused.contains(&format!("/calm/{lost}: it is missing")), "{refused}");
+    cloud.moto.remove(&format!("{}/calm/codebook.parquet", cloud.bucket));
+    cloud.expect(1, "repair @/calm --model model");
+    cloud.assert_same("whole", "calm");
+    cloud.moto.remove(&format!("{}/calm/codebook.parquet", cloud.bucket));
+    cloud.expect(1, "finalize @/calm");
+    cloud.assert_same("whole", "calm");
+}

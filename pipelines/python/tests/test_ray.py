@@ -3,8 +3,10 @@
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
+import time
 from argparse import Namespace
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import pytest
 
 import vqtok
 from vqtok import _flags
+from vqtok._cluster import reach
 from vqtok._needs import Needs, needs_of
 from vqtok._schedule import Failed
 from vqtok.ray import _check, _parser, _words
@@ -72,6 +75,20 @@ def test_what_cannot_be_is_refused_before_anything_starts(words, tmp_path):
 )
 def test_slots_of_a_node(cpus, gpus, node, slots):
     assert Needs(cpus, gpus).on(node) == slots
+
+
+def test_an_address_where_nobody_answers_is_told_soon():
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        reach(f"127.0.0.1:{port}")
+        reach(f"ray://127.0.0.1:{port}")
+    begun = time.monotonic()
+    for address in (f"127.0.0.1:{port}", f"ray://[::1]:{port}", "127.0.0.1:99999", "no.invalid:1"):
+        with pytest.raises(Failed, match=r"nobody answers there .* --address names it"):
+            reach(address, 1.5)
+    assert time.monotonic() - begun < 20
+    reach("auto")
+    reach("local")
 
 
 def command(place, out, *more):

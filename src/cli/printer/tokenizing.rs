@@ -30,7 +30,8 @@ impl ProgressPrinter<'_> {
         }
         if planned.unchanged > 0 {
             let unchanged = counted(planned.unchanged, "container");
-            text += &format!(", {unchanged} unchanged since they were planned");
+            let since = if planned.unchanged == 1 { "it was" } else { "they were" };
+            text += &format!(", {unchanged} unchanged since {since} planned");
         }
         if let Some((was, now)) = planned.moved {
             let (was, now) = (text::printable(was), text::printable(now));
@@ -272,5 +273,6 @@ pub(in crate::cli) fn commit_word(commit: &Commit) -> &'static str {
         Commit::Committed => "committed",
         Commit::Already => "already",
         Commit::Lost { .. } => "lost",
+        Commit::Differs { .. } => "differs",
     }
 }

@@ -18,7 +18,7 @@ use super::rows::BATCH_ROWS;
 use crate::error::{Error, Result};
 use crate::storage::{self, Chunks};
 use crate::tokens::classes::Classes;
-use crate::tokens::files::{ShardFolders, TOKENS_FOLDER};
+use crate::tokens::files::{LISTED_FOLDER, ShardFolders, TOKENS_FOLDER};
 use crate::tokens::identity::Identity;
 use crate::tokens::rows::PlanRow;
 use crate::tokens::{schema, untrusted};
@@ -293,7 +293,7 @@ fn metadata_of(path: &Path, number: usize) -> Result<ArrowReaderMetadata> {
                 _ => broken("it is missing among the plans of this output".into()),
             });
         }
-        file => Chunks(file.map_err(Error::io(path))?),
+        file => Chunks(file.map_err(Error::of_output(path))?),
     };
     untrusted::metadata(&file, "not a readable plan: ").map_err(broken)
 }
@@ -354,6 +354,9 @@ fn no_plan(dir: &Path) -> Error {
             "it is missing from an output that has shards; `vqtok repair` rebuilds it, or says how to \
              get it back",
         );
+    }
+    if storage::exists(&dir.join(LISTED_FOLDER)).unwrap_or(false) {
+        return Error::only_listed(dir);
     }
     Error::invalid(format!(
         "{}: no output of `vqtok tokenize`: there is no {FILE} in it",

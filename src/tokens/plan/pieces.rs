@@ -179,7 +179,7 @@ impl Pieces {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 return Err(broken("it is missing, a file of its plan".into()));
             }
-            file => Chunks(file.map_err(Error::io(path))?),
+            file => Chunks(file.map_err(Error::of_output(path))?),
         };
         let metadata = untrusted::metadata(&file, "not a readable plan: ").map_err(broken)?;
         if Layout::of(metadata.schema().fields()) != Some(self.layout) {

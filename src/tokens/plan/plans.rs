@@ -11,10 +11,12 @@ use crate::error::{Error, Result};
 use crate::storage;
 use crate::tokens::classes::Classes;
 use crate::tokens::commit;
+use crate::tokens::files::each_shard;
 use crate::tokens::folder_lock::FolderLock;
 use crate::tokens::identity::Identity;
 use crate::tokens::moved::Moved;
 use crate::tokens::rows::PlanRow;
+use crate::tokens::untrusted;
 
 /// The plans of an output on disk, one behind the other: one, unless images were appended. Holds
 /// in memory where their partitions lie, not their rows.
@@ -64,13 +66,39 @@ impl Plan {
             let path = self.dir.join(base.name());
             let file = PlanFile::open(&path, base.number)?;
             if file.base != base || file.identity != self.files[0].identity {
-                let reason =
-                    "it wasn't appended to the plans beside it; `vqtok repair` rebuilds it";
-                return Err(Error::corrupt(path, reason));
+                return Err(self.not_of_this(path, &file)?);
             }
             self.files.push(file);
         }
         Ok(self)
+    }
+
+    /// What there is to say of a plan that doesn't stand upon those before it: where shards of the last of
+    /// these are of the one that it was appended to, that one is another's.
+    fn not_of_this(&self, path: PathBuf, file: &PlanFile) -> Result<Error> {
+        let numbers = self.last().numbers();
+        let mut before_is_foreign = false;
+        each_shard(&self.dir, |partition, shard| {
+            let digest = || untrusted::entry_of(&shard, "vqtok.plan_sha256").ok();
+            before_is_foreign |= !before_is_foreign
+                && numbers.contains(&partition)
+                && digest().as_deref() == Some(&*file.base.after);
+        })?;
+        Ok(match before_is_foreign {
+            false => {
+                let reason =
+                    "it wasn't appended to the plans beside it; `vqtok repair` rebuilds it";
+                Error::corrupt(path, reason)
+            }
+            true => Error::corrupt(
+                self.dir.join(self.last().base.name()),
+                format!(
+                    "it is another output's, or was made anew: {} was appended to another, as the shards \
+                     say; `vqtok repair` rebuilds it",
+                    file.base.name()
+                ),
+            ),
+        })
     }
 
     /// The plans, in order.

@@ -54,6 +54,16 @@ impl Part {
         Some(self.content()?.0.len()).filter(|&partitions| partitions > 0)
     }
 
+    /// How many partitions each file of its plan may have but for the last, where that has so many in all: by
+    /// its own, and by how many are before it.
+    pub(in crate::tokens) fn cuts(&self, partitions: Option<usize>) -> Vec<usize> {
+        let Some(own) = self.partitions() else { return Vec::new() };
+        let before = partitions.and_then(|all| all.checked_sub(own));
+        let even = before.filter(|before| self.piece > 0 && before % self.piece == 0);
+        let cut = even.map(|before| before / self.piece).filter(|&cut| cut >= own);
+        std::iter::once(own).chain(cut).collect()
+    }
+
     /// Whether it is what its name says.
     fn is_whole(&self) -> bool {
         commit::digest_file(&self.path)

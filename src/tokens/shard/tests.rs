@@ -1,7 +1,10 @@
 //! Tests of partitions: accounting, order, commits, races, byte identity, the merge.
 
 use crate::tokens::files::partition_of;
+use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
+use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Float32Type, Float64Type, Int32Type, Int64Type, UInt16Type};
@@ -9,12 +12,12 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::json;
 
 use super::*;
-use crate::tokens::TokenGrid;
 use crate::tokens::finalize::{self, finalize};
 use crate::tokens::identity::tests::identity;
 use crate::tokens::testing::{
     deep_identity, outcome, plan, plan_with, shard_path, sidecar, token_row, tree, write,
 };
+use crate::tokens::{Commit, TokenGrid};
 
 fn read(path: &Path) -> (RecordBatch, Vec<(String, String)>) {
     let file = fs::File::open(path).unwrap();
@@ -270,6 +273,46 @@ fn replacing_a_partition_swaps_it_whole() {
     assert!(!sidecar(dir.path(), Sidecar::Failures, 0, &old.sha256).exists());
     assert_eq!(finalize(dir.path()).unwrap().totals.failed, 0);
     assert_eq!(tree(dir.path()).len(), 6);
+}
+
+#[test]
+fn what_comes_back_is_what_was_there_or_nothing_changes() {
+    let dir = tempfile::tempdir().unwrap();
+    let plan = plan(dir.path(), 10, 10);
+    let old = write(&plan, 0);
+    let whole = tree(dir.path());
+    let shard = shard_path(dir.path(), 0);
+    let again = |ordinals: &dyn Fn(i64) -> Outcome, due: &str| {
+        let due = Arc::new(BTreeMap::from([(0, due.to_string())]));
+        let mut writer = PartitionWriter::create(&plan, 0, CommitMode::Restore(due)).unwrap();
+        (0..10).for_each(|ordinal| writer.push(ordinals(ordinal)).unwrap());
+        writer.close().unwrap().commit
+    };
+    let other = |ordinal| match ordinal {
+        2 => Outcome::Failed(FailureRow {
+            ordinal,
+            key: "late".into(),
+            uri: "file:///late".into(),
+            stage: "decode".into(),
+            error: "no picture".into(),
+        }),
+        ordinal => outcome(ordinal),
+    };
+    for damaged in [None, Some(b"damaged")] {
+        match damaged {
+            None => fs::remove_file(&shard).unwrap(),
+            Some(bytes) => fs::write(&shard, bytes).unwrap(),
+        }
+        let before = tree(dir.path());
+        for due in [&old.sha256[..], &old.sha256[..16]] {
+            let failed = Some(["late".to_string(), "no picture".to_string()]);
+            assert_eq!(again(&other, due), Commit::Differs { failed });
+            assert_eq!(tree(dir.path()), before);
+        }
+        assert_eq!(again(&outcome, &old.sha256[..16]), Commit::Committed);
+        assert_eq!(tree(dir.path()), whole);
+        assert_eq!(again(&outcome, &old.sha256), Commit::Already);
+    }
 }
 
 #[test]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
+import socket
+import time
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +29,42 @@ def import_ray() -> Any:
     return ray
 
 
+REACHED_WITHIN = 30.0
+"""Seconds that a cluster has to answer at its address: Ray tries for minutes, without a word."""
+
+
+def reach(address: str, seconds: float = REACHED_WITHIN) -> None:
+    """Find that somebody listens at an address, where it is one of a host and port.
+
+    Raises:
+        Failed: Nobody does.
+    """
+    place = re.fullmatch(r"(?:ray://)?\[?([^/]+?)\]?:(\d+)", address)
+    if not place:
+        return
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            left = max(0.1, min(5.0, end - time.monotonic()))
+            socket.create_connection((place[1], int(place[2])), timeout=left).close()
+            return
+        except (OSError, OverflowError) as error:
+            if time.monotonic() + 1 >= end:
+                raise Failed(
+                    f"{address}: nobody answers there ({first_line(error)}); `ray start --head` "
+                    "begins a cluster and says its address, --address names it"
+                ) from None
+            time.sleep(1)
+
+
 def connect(address: str | None) -> None:
     """Join a cluster, or start one on this machine.
 
     Raises:
         Failed: There is none at that address, or it wants another token.
     """
+    if address:
+        reach(address)
     if address and "RAY_AUTH_MODE" not in os.environ:
         # `ray start --head` of 2.60 turns tokens on, and a driver doesn't find that out by itself.
         path = os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token"

@@ -121,10 +121,11 @@ def tokenize(args: argparse.Namespace, progress: Progress) -> int:
     _summary(progress, schedule, worked - working, working - begun)
     done = pool.call(["finalize", *args.out[-1:]])
     dataset = done.event("dataset") or {}
+    shards = int(dataset.get("shards", 0))
     text = (
         f"{dataset.get('dir')}: {dataset.get('planned', 0):,} images planned, "
         f"{dataset.get('written', 0):,} written, {dataset.get('failed', 0):,} failed, in "
-        f"{dataset.get('shards', 0):,} shards"
+        f"{shards:,} {'shard' if shards == 1 else 'shards'}"
     )
     progress.result("dataset", text, **{k: v for k, v in dataset.items() if k != "event"})
     return done.exit_code
