@@ -1,5 +1,7 @@
 //! Holds that whole jobs of every convolutional family run on a card, both ways.
 
+use std::path::PathBuf;
+
 use vqtok::internals::checkpoint::folder::save;
 use vqtok::internals::model::config::*;
 
@@ -95,24 +97,71 @@ fn every_convolutional_family_runs_there_both_ways() {
         assert!(card == cpu, "{what}: {} tokens differ", differing(&card, &cpu));
 
         job.expect(0, "decode cpu --model model --out pictures --device cpu");
-        let mut command =
-            job.command("decode cpu --model model --out from_card --device cuda --precision f32");
-        let report = job.path("decode.json");
-        stand_ins.serve(&mut command, &report);
-        let done = Done::of(command.output().unwrap());
-        assert_eq!(done.code, 0, "{what}: {}", done.stderr);
-        let counts = Counts::read(&report);
-        counts.assert_clean();
-        assert!(counts.of("launches") > 20, "{what}: pictures were made there");
+        made_there(&run, "decode cpu --model model --out made --device cuda");
         for index in 0..sizes.len() {
-            let open = |folder: &str| {
-                let path = job.path(folder).join(format!("{index:03}.png"));
-                image::open(path).unwrap().to_rgb8()
-            };
-            let (cpu, card) = (open("pictures"), open("from_card"));
-            assert_eq!(cpu.dimensions(), card.dimensions(), "{what}");
-            let off = cpu.iter().zip(card.iter()).map(|(a, b)| a.abs_diff(*b)).max();
-            assert!(off <= Some(1), "{what}: pixels off by {off:?}");
+            let off = largest_difference(&job, ["pictures", "made"], &format!("{index:03}.png"));
+            assert!(off <= 1, "{what}: pixels off by {off}");
         }
+        job.expect(0, "reconstruct images --model model --out cpu.png --device cpu");
+        made_there(&run, "reconstruct images --model model --out card.png --device cuda");
+        let sheets = ["cpu.png", "card.png"].map(|name| job.path(name));
+        let off = difference(&sheets);
+        assert!(off <= 1, "{what}: a sheet is off by {off}");
     }
+}
+
+/// A run whose pictures come from the card.
+fn made_there(run: &Run<'_>, line: &str) {
+    let mut command = run.job.command(line);
+    let report = run.job.path("made.json");
+    run.stand_ins.serve(&mut command, &report);
+    let done = Done::of(command.output().unwrap());
+    assert_eq!(done.code, 0, "{line}: {}", done.stderr);
+    let counts = Counts::read(&report);
+    counts.assert_clean();
+    assert!(counts.of("launches") > 20, "{line}: pictures were made there");
+}
+
+fn largest_difference(job: &Job, folders: [&str; 2], name: &str) -> u8 {
+    difference(&folders.map(|folder| job.path(folder).join(name)))
+}
+
+/// The largest difference of a byte of two pictures.
+fn difference(paths: &[PathBuf; 2]) -> u8 {
+    let [a, b] = paths.each_ref().map(|path| image::open(path).unwrap().to_rgb8());
+    assert_eq!(a.dimensions(), b.dimensions());
+    a.iter().zip(b.iter()).map(|(a, b)| a.abs_diff(*b)).max().unwrap_or(0)
+}
+
+#[test]
+fn transformers_are_refused_or_passed_over_with_words() {
+    let Some(stand_ins) = stand_ins("f32") else { return };
+    let job = with_pictures(&[(16, 16); 2]);
+    let transformer =
+        || TransformerConfig { dim: 16, depth: 1, heads: 2, head_dim: 8, mlp_dim: 32 };
+    let vit = Architecture::VitVqgan(VitVqganConfig {
+        patch: [8, 8],
+        grid: [2, 2],
+        encoder: transformer(),
+        decoder: transformer(),
+        parts: Parts::Both,
+    });
+    let (config, weights) =
+        random_model(vit, QuantizerConfig::new(QuantizerRule::L2Normalised, 20, 4));
+    save(&job.path("model"), &config, &weights).unwrap();
+    let run = |line: &str| {
+        let mut command = job.command(line);
+        stand_ins.serve(&mut command, &job.path("report.json"));
+        Done::of(command.output().unwrap())
+    };
+    for line in ["tokenize images --out card", "reconstruct images --out card.png"] {
+        let done = run(&format!("{line} --model model --device cuda"));
+        assert_eq!(done.code, 2, "{}", done.stderr);
+        done.assert_one_line(&["no such network runs on the GPU yet", "use --device cpu"]);
+    }
+    let done = run("tokenize images --model model --out auto");
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    let words = "encoding on the CPU: no such network runs on the GPU yet";
+    assert!(done.stderr.contains(words), "{}", done.stderr);
+    assert_eq!(Counts::read(&job.path("report.json")).of("launches"), 0);
 }

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor};
 
+use super::emit::Emitter;
 use super::host::Host;
+use super::program::{Program, Result as Outcome};
 use super::tests::{difference, encode, network, reference_latents};
 use super::weights::DeviceWeights;
 use super::{decoder, encoder};
@@ -196,4 +198,49 @@ fn networks_of_residual_blocks_alone_are_candles_both_ways() {
     hold(Architecture::VqganPlus(resnet()), l2(50, 8), [13, 10]);
     let bits = QuantizerConfig::new(QuantizerRule::Sign, 1 << 10, 10);
     hold(Architecture::OpenMagvit2(resnet()), bits, [13, 10]);
+}
+
+#[test]
+fn the_first_of_the_largest_logits_is_found_and_what_is_not_finite_told() {
+    let count = 300;
+    let row = |of: &[(usize, f32)]| -> Vec<f32> {
+        let mut row: Vec<f32> = (0..count).map(|k| -1.0 - (k % 7) as f32).collect();
+        of.iter().for_each(|&(k, value)| row[k] = value);
+        row
+    };
+    let rows = [
+        row(&[(299, 2.0), (131, 2.0), (258, 2.0)]),
+        row(&[(0, 0.5)]),
+        row(&[(77, f32::INFINITY)]),
+        row(&[(5, f32::NEG_INFINITY), (6, 1.0)]),
+        row(&[(290, f32::NAN), (6, 1.0)]),
+    ];
+    let mut packed = DeviceWeights::new(Tensors::new(), Precision::F32);
+    let mut e = Emitter::new(&mut packed, 1, 1);
+    let input = e.acquire(rows.len() * count * 4);
+    let [codes, told] = e.largest_logit(input, rows.len(), count);
+    let program = Program {
+        images: 1,
+        usual: 1,
+        image_bytes: rows.len() * count * 4,
+        grid: (1, rows.len()),
+        dim: count,
+        commands: e.commands,
+        maps: e.maps,
+        input,
+        latents: input,
+        result: Outcome::Latents,
+    };
+    let mut host = Host::new(&packed, &program);
+    let bytes: Vec<u8> = rows.concat().into_iter().flat_map(f32::to_le_bytes).collect();
+    for reverse in [false, true] {
+        host.reverse = reverse;
+        host.run(&program, &bytes);
+        let codes: Vec<u32> = host.result(codes, 5).iter().map(|v| v.to_bits()).collect();
+        assert_eq!(codes[..2], [131, 0]);
+        assert_eq!(codes[3], 6);
+        let told = host.result(told, 5);
+        assert!(told[..2].iter().all(|t| t.is_nan()), "{told:?}");
+        assert!(told[2..].iter().all(|t| *t == f32::INFINITY), "{told:?}");
+    }
 }

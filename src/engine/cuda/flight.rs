@@ -311,3 +311,17 @@ fn words(bytes: &[u8]) -> Vec<u32> {
 fn floats(bytes: &[u8]) -> Vec<f32> {
     words(bytes).into_iter().map(f32::from_bits).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn logits_that_are_not_finite_are_counted_and_no_distance_is_told() {
+        let mut told = [f32::NAN, f32::INFINITY, f32::NAN];
+        let said = unusable_logits(&mut told).unwrap();
+        assert!(said.starts_with("1 of 3 latents are not finite"), "{said}");
+        assert!(told.iter().all(|t| t.is_nan()));
+        assert_eq!(unusable_logits(&mut told), None);
+    }
+}
