@@ -172,7 +172,7 @@ static void call_group_norm_gradient(const uint64_t *a)
 static void call_conv_forward(const uint64_t *a)
 {
     conv_forward(P(0), P(1), P(2), P(3), I(4), I(5), I(6), I(7), I(8), I(9),
-        I(10), I(11), I(12), I(13), I(14));
+        I(10), I(11), I(12), I(13), I(14), I(15));
 }
 static void call_conv_input_gradient(const uint64_t *a)
 {
@@ -182,7 +182,7 @@ static void call_conv_input_gradient(const uint64_t *a)
 static void call_conv_weight_gradient_parts(const uint64_t *a)
 {
     conv_weight_gradient_parts(P(0), P(1), P(2), I(3), I(4), I(5), I(6), I(7), I(8), I(9),
-        I(10), I(11), I(12), I(13), I(14));
+        I(10), I(11), I(12), I(13), I(14), I(15));
 }
 static void call_unit_rows(const uint64_t *a) { unit_rows(P(0), P(1), I(2), I(3)); }
 static void call_square_rows(const uint64_t *a) { square_rows(P(0), P(1), I(2), I(3)); }
@@ -235,9 +235,9 @@ static const struct {
     {"max_pool_2_gradient", call_max_pool_2_gradient, 6},
     {"group_norm", call_group_norm, 8},
     {"group_norm_gradient", call_group_norm_gradient, 9},
-    {"conv_forward", call_conv_forward, 15},
+    {"conv_forward", call_conv_forward, 16},
     {"conv_input_gradient", call_conv_input_gradient, 15},
-    {"conv_weight_gradient_parts", call_conv_weight_gradient_parts, 15},
+    {"conv_weight_gradient_parts", call_conv_weight_gradient_parts, 16},
     {"unit_rows", call_unit_rows, 4},
     {"square_rows", call_square_rows, 4},
     {"nearest_codes", call_nearest_codes, 7},
