@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Tensor};
 use candle_nn::{VarBuilder, VarMap};
-use vqtok::internals::model::autoencoder::Autoencoder;
+use vqtok::internals::model::Model;
 use vqtok::internals::model::config::*;
-use vqtok::internals::model::topology::Io;
 
 /// A number in [-1, 1) for a name and an index (splitmix64).
 pub fn random(seed: u64, index: usize) -> f32 {
@@ -40,29 +39,6 @@ pub fn random_model(
     architecture: Architecture,
     quantizer: QuantizerConfig,
 ) -> (ModelConfig, BTreeMap<String, Tensor>) {
-    let map = VarMap::new();
-    let vb = VarBuilder::from_varmap(&map, DType::F32, &Device::Cpu);
-    let io = Io { channels: 3, dim: quantizer.dim };
-    Autoencoder::load(vb.clone(), &architecture, io).expect("the network");
-    let book = (quantizer.all_codes(), quantizer.code_length());
-    vb.get(book, "quantize.embedding.weight").expect("the codebook");
-    let mut weights = BTreeMap::new();
-    for (name, var) in map.data().lock().expect("the variables").iter() {
-        let seed = name.bytes().fold(7u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
-        let shape = var.shape().clone();
-        let fan_in = shape.dims().iter().skip(1).product::<usize>().max(1);
-        let norm = name.contains("norm") || name.contains("ln_");
-        let (scale, offset) = match shape.dims().len() {
-            1 if norm && name.ends_with("weight") => (0.5, 1.0),
-            1 => (0.2, 0.0),
-            _ if name.starts_with("quantize") => (2.0, 0.0),
-            _ => ((3.0 / fan_in as f32).sqrt(), 0.0),
-        };
-        let values: Vec<f32> =
-            (0..shape.elem_count()).map(|i| random(seed, i) * scale + offset).collect();
-        let tensor = Tensor::from_vec(values, shape, &Device::Cpu).expect("a tensor");
-        weights.insert(name.clone(), tensor);
-    }
     let config = ModelConfig {
         format: FORMAT.to_owned(),
         family: "taming".to_owned(),
@@ -76,5 +52,25 @@ pub fn random_model(
         preprocess: PreprocessConfig::new("none", None),
         provenance: BTreeMap::new(),
     };
+    let map = VarMap::new();
+    let vb = VarBuilder::from_varmap(&map, DType::F32, &Device::Cpu);
+    Model::read(&config, vb).expect("a model");
+    let mut weights = BTreeMap::new();
+    for (name, var) in map.data().lock().expect("the variables").iter() {
+        let seed = name.bytes().fold(7u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
+        let shape = var.shape().clone();
+        let fan_in = shape.dims().iter().skip(1).product::<usize>().max(1);
+        let norm = name.contains("norm") || name.contains("ln_");
+        let (scale, offset) = match shape.dims().len() {
+            1 if norm && name.ends_with("weight") => (0.5, 1.0),
+            1 => (0.2, 0.0),
+            _ if name.starts_with("quantize.") || name.ends_with(".embed") => (2.0, 0.0),
+            _ => ((3.0 / fan_in as f32).sqrt(), 0.0),
+        };
+        let values: Vec<f32> =
+            (0..shape.elem_count()).map(|i| random(seed, i) * scale + offset).collect();
+        let tensor = Tensor::from_vec(values, shape, &Device::Cpu).expect("a tensor");
+        weights.insert(name.clone(), tensor);
+    }
     (config, weights)
 }

@@ -4,7 +4,7 @@ use super::flags;
 use crate::data::resize::rules::ResizeRule;
 use crate::data::{Alpha, Orientation, PillowVersion};
 use crate::engine::{DeviceChoice, Precision};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::job::{PixelSettings, TokenizerOptions, set_threads};
 use std::path::PathBuf;
 
@@ -145,12 +145,8 @@ impl MachineFlags {
         set_threads(self.threads)
     }
 
-    /// The device of a training, which runs in f32: refuses what was asked otherwise.
+    /// The device of a training.
     pub(super) fn device_for_training(&self) -> Result<DeviceChoice> {
-        if self.precision != Precision::F32 {
-            let text = format!("--precision {}: vqtok trains in f32 only", self.precision);
-            return Err(Error::invalid(text));
-        }
         self.device.parse()
     }
 

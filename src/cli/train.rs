@@ -97,6 +97,7 @@ pub(super) fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
         .seed(args.seed)
         .resume(args.resume)
         .device(device)
+        .precision(args.common.machine.precision)
         .pixels((&args.pixels).into());
     if let Some(weights) = args.perceptual_weights {
         job = job.perceptual_weights(weights);

@@ -20,6 +20,6 @@ pub use device::{DeviceChoice, EngineKind, Precision};
 pub use interface::images_for_threads;
 pub use interface::{CodeGrid, Decoded, Encoded, Engine, Images, PixelBatch, Submitted};
 pub(crate) use onnx::OnnxEngine;
-pub(crate) use open::cards;
+pub(crate) use open::{cards, passed_over};
 pub use open::{open, require};
 pub(crate) use open::{open_reference, require_reference};

@@ -5,6 +5,7 @@ use super::cpu::CpuEngine;
 use super::device::{DeviceChoice, Precision};
 use super::interface::Engine;
 use crate::error::{Error, Result};
+use crate::model::config::ModelConfig;
 use crate::model::opened::Opened;
 use crate::util::settings::{DEVICE, ENGINE, PRECISION};
 
@@ -59,9 +60,20 @@ pub(crate) fn require_reference(device: DeviceChoice, precision: Precision) -> R
 fn runs_on_a_card(opened: &Opened, precision: Precision) -> Result<bool> {
     match (cards() > 0 && require_cuda(precision).is_ok(), precision) {
         (false, _) => Ok(false),
-        (true, Precision::F32) => Ok(supports(opened).is_ok()),
-        (true, Precision::Bf16) => supports(opened).map(|()| true),
+        (true, Precision::F32) => Ok(supports(&opened.config).is_ok()),
+        (true, Precision::Bf16) => supports(&opened.config).map(|()| true),
     }
+}
+
+/// Why a model isn't computed on a card where none was asked for and there is one, in a few words.
+pub(crate) fn passed_over(config: &ModelConfig, precision: Precision) -> Option<String> {
+    if cards() == 0 {
+        return None;
+    }
+    let refused = require_cuda(precision).and_then(|()| supports(config)).err()?.to_string();
+    // What to do about it is for those who asked for a card.
+    let reason = refused.split_once("cuda: ").map_or(&*refused, |(_, reason)| reason);
+    reason.split("; ").next().map(str::to_owned)
 }
 
 /// Errors where [`open`] would for any model: before a model is read, and before work that a run
@@ -105,12 +117,12 @@ pub(crate) fn cards() -> usize {
 }
 
 #[cfg(feature = "cuda")]
-fn supports(opened: &Opened) -> Result<()> {
-    super::cuda::CudaEngine::supports(&opened.config)
+fn supports(config: &ModelConfig) -> Result<()> {
+    super::cuda::CudaEngine::supports(config)
 }
 
 #[cfg(not(feature = "cuda"))]
-fn supports(_: &Opened) -> Result<()> {
+fn supports(_: &ModelConfig) -> Result<()> {
     require_cuda(Precision::F32)
 }
 

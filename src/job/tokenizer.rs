@@ -179,6 +179,11 @@ impl Tokenizer {
             (DeviceChoice::Auto, 0) => {
                 format!("{}: no NVIDIA GPU is there", self.engine.device_name())
             }
+            (DeviceChoice::Auto, _) => {
+                let name = self.engine.device_name();
+                let passed_over = engine::passed_over(self.config(), self.engine.precision());
+                passed_over.map_or(name.clone(), |reason| format!("{name}: {reason}"))
+            }
             _ => self.engine.device_name(),
         };
         observer.event(&Event::Device { name: &name });

@@ -10,15 +10,16 @@ use super::tokenizer_options::refuse_unfinished;
 use super::train_choices::{InitFrom, RecipeChoice};
 use super::{places, resume};
 use crate::config::Recipe;
-use crate::engine::DeviceChoice;
+use crate::engine::{DeviceChoice, Precision};
 use crate::error::{Error, Result};
+use crate::model::compute_device::ComputeDevice;
 use crate::storage;
 use crate::train::input::images::Images;
 use crate::train::{self, TrainSummary};
 use crate::util::numbers::counted;
 use crate::util::settings::{
     ALPHA, BATCH_SIZE, BUDGET, DEVICE, INIT_FROM, MICRO_BATCH, MODEL, ORIENTATION,
-    PERCEPTUAL_WEIGHTS, PILLOW, RECIPE, RESIZE, RESUME, SEED, SIZE, STEPS, Setting,
+    PERCEPTUAL_WEIGHTS, PILLOW, PRECISION, RECIPE, RESIZE, RESUME, SEED, SIZE, STEPS, Setting,
 };
 use crate::util::{compute_pool, text};
 
@@ -39,6 +40,7 @@ pub struct Train {
     budget: Option<Duration>,
     cache_crops: Option<u64>,
     device: DeviceChoice,
+    precision: Precision,
     pub(super) pixels: PixelSettings,
 }
 
@@ -67,6 +69,7 @@ impl Train {
             budget: None,
             cache_crops: None,
             device: DeviceChoice::Cpu,
+            precision: Precision::F32,
             pixels: PixelSettings::default(),
         }
     }
@@ -95,6 +98,12 @@ impl Train {
     /// elsewhere ends with other last bits.
     pub fn device(mut self, device: DeviceChoice) -> Train {
         self.device = device;
+        self
+    }
+
+    /// What the network's convolutions read; bfloat16 on a GPU alone.
+    pub fn precision(mut self, precision: Precision) -> Train {
+        self.precision = precision;
         self
     }
 
@@ -177,9 +186,19 @@ impl Train {
         storage::opening(|| self.run_now(observer))
     }
 
+    /// The device, where it trains in the precision that was asked for.
+    fn compute_device(&self) -> Result<ComputeDevice> {
+        let device = self.device.for_candle()?;
+        if device.is_cpu() && self.precision != Precision::F32 {
+            let text = format!("{}: needs {DEVICE} cuda: the CPU trains in f32", self.precision);
+            return Err(Error::setting(PRECISION, text));
+        }
+        Ok(device)
+    }
+
     fn run_now(&self, observer: &mut dyn Observer) -> Result<TrainSummary> {
         compute_pool::check_environment()?;
-        self.device.for_candle()?;
+        self.compute_device()?;
         let model = &self.model;
         places::check_new(MODEL, model)?;
         if let Some(error) = train::failed(model) {
@@ -333,9 +352,11 @@ impl Train {
         let folder = &self.model;
         places::writable_folder(MODEL, folder)?;
         let mut recipe = resume::with_absolute_paths(recipe.clone());
-        recipe.train.device = self.device.for_candle()?;
+        recipe.train.device = self.compute_device()?;
+        recipe.train.narrow = self.precision == Precision::Bf16;
         if !recipe.train.device.is_cpu() {
-            let text = format!("training on {DEVICE} {}", recipe.train.device.name());
+            let name = recipe.train.device.name();
+            let text = format!("training on {DEVICE} {name}, {PRECISION} {}", self.precision);
             observer.event(&Event::Training(&train::Event::Notice(&text)));
         }
         keep_freed_memory();

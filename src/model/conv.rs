@@ -9,6 +9,8 @@ use candle_core::{
     CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, WithDType, bail,
 };
 
+use half::bf16;
+
 use super::conv_float::ConvFloat;
 use super::conv_kernels::bias_gradient;
 use super::conv_sizes::ConvSizes;
@@ -17,13 +19,14 @@ pub use super::conv_sizes::Padding;
 use super::cuda::{compute, launches};
 use super::storage::{for_float, slice};
 #[cfg(feature = "candle-cuda")]
-use candle_core::CudaStorage;
+use candle_core::{CudaStorage, DType};
 
 /// `conv2d(x, weight) + bias`: x `[B, C, H, W]`, weight `[O, C, k, k]`, bias `[O]`.
-/// Differentiable in all three; no gradient is computed for what doesn't want one.
+/// Differentiable in all three; no gradient is computed for what doesn't want one. `x` may be bfloat16 where
+/// the rest is float32: products, sums and what comes out are float32, the gradient of `x` is bfloat16.
 ///
 /// # Errors
-/// Shapes that don't go together; numbers that are neither float32 nor float64.
+/// Shapes that don't go together; other numbers than float32 and float64.
 pub fn conv2d(
     x: &Tensor,
     weight: &Tensor,
@@ -31,7 +34,7 @@ pub fn conv2d(
     stride: usize,
     padding: Padding,
 ) -> Result<Tensor> {
-    let bias = bias_or_zeros(bias, weight.dim(0)?, x)?;
+    let bias = bias_or_zeros(bias, weight.dim(0)?, weight)?;
     let sizes = ConvSizes::of(x.dims(), weight.dims(), stride, padding)?;
     x.contiguous()?.apply_op3(&weight.contiguous()?, &bias, Forward(sizes))
 }
@@ -74,6 +77,16 @@ fn bias_or_zeros(bias: Option<&Tensor>, channels: usize, like: &Tensor) -> Resul
     }
 }
 
+/// The elements of a contiguous tensor of bfloat16 as float32; None of any other.
+fn widened(x: &CpuStorage, layout: &Layout) -> Result<Option<Vec<f32>>> {
+    match x {
+        CpuStorage::BF16(_) => {
+            Ok(Some(slice::<bf16>(x, layout)?.iter().map(|v| v.to_f32()).collect()))
+        }
+        _ => Ok(None),
+    }
+}
+
 /// Gradients of input, weight and bias, where they are wanted.
 type Gradients = (Option<Tensor>, Option<Tensor>, Option<Tensor>);
 
@@ -95,6 +108,10 @@ impl CustomOp3 for Forward {
         bl: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let g = &self.0;
+        if let Some(x) = widened(x, xl)? {
+            let y = f32::forward(g, &x, slice(w, wl)?, slice(b, bl)?)?;
+            return Ok((CpuStorage::F32(y), g.output_shape()));
+        }
         for_float!(x.dtype(), T, {
             let y = T::forward(g, slice(x, xl)?, slice(w, wl)?, slice(b, bl)?)?;
             Ok((T::to_cpu_storage_owned(y), g.output_shape()))
@@ -113,7 +130,8 @@ impl CustomOp3 for Forward {
     ) -> Result<(CudaStorage, Shape)> {
         let shape = self.0.output_shape();
         let inputs = [(x, xl), (w, wl), (b, bl)];
-        Ok((compute::<f32>(&launches::conv_forward(&self.0), &inputs, shape.elem_count())?, shape))
+        let plan = launches::conv_forward(&self.0, x.dtype() == DType::BF16);
+        Ok((compute::<f32>(&plan, &inputs, shape.elem_count())?, shape))
     }
 
     fn bwd(
@@ -127,7 +145,7 @@ impl CustomOp3 for Forward {
         let (g, dy) = (self.0, dy.contiguous()?);
         let dx = || {
             let zeros = Tensor::zeros(g.channels, dy.dtype(), dy.device())?;
-            dy.apply_op3_no_bwd(w, &zeros, &InputGradient(g))
+            dy.apply_op3_no_bwd(w, &zeros, &InputGradient(g))?.to_dtype(x.dtype())
         };
         let dx = x.track_op().then(dx);
         let dw = w.track_op().then(|| x.apply_op2_no_bwd(&dy, &WeightGradient(g)));
@@ -212,6 +230,10 @@ impl CustomOp2 for WeightGradient {
         dyl: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let g = &self.0;
+        if let Some(x) = widened(x, xl)? {
+            let dw = f32::weight_gradient(g, &x, slice(dy, dyl)?)?;
+            return Ok((CpuStorage::F32(dw), g.weight_shape()));
+        }
         for_float!(x.dtype(), T, {
             let dw = T::weight_gradient(g, slice(x, xl)?, slice(dy, dyl)?)?;
             Ok((T::to_cpu_storage_owned(dw), g.weight_shape()))
@@ -226,7 +248,8 @@ impl CustomOp2 for WeightGradient {
         dy: &CudaStorage,
         dyl: &Layout,
     ) -> Result<(CudaStorage, Shape)> {
-        let (plan, shape) = (launches::conv_weight_gradient(&self.0), self.0.weight_shape());
+        let plan = launches::conv_weight_gradient(&self.0, x.dtype() == DType::BF16);
+        let shape = self.0.weight_shape();
         Ok((compute::<f32>(&plan, &[(x, xl), (dy, dyl)], shape.elem_count())?, shape))
     }
 }

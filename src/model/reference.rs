@@ -63,6 +63,14 @@ impl Model {
         assemble(config, &weights.shape_only_reader(), &Device::Cpu).map(drop)
     }
 
+    /// Asks `vb` for every weight that the network needs: one that makes them up then has them all.
+    ///
+    /// # Errors
+    /// Those of `vb`; a configuration that makes no network.
+    pub fn read(config: &ModelConfig, vb: VarBuilder) -> Result<()> {
+        build(config, vb).map(drop)
+    }
+
     /// What it is.
     pub fn config(&self) -> &ModelConfig {
         &self.config

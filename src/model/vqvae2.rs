@@ -34,11 +34,7 @@ impl Vqvae2 {
         quantizer: &QuantizerConfig,
     ) -> Result<Vqvae2> {
         let (width, dim) = (config.channels, io.dim);
-        // Stored transposed, (dim, n).
-        let codebook = |name: &str| {
-            let embed = vb.pp(name).get((dim, quantizer.codes), "embed")?;
-            ResidualQuantizer::new(quantizer, Some(embed.t()?.flatten_all()?.to_vec1()?), None)
-        };
+        let codebook = |name: &str| codebook(&vb, quantizer, name);
         let part = |inputs: usize, emit: &dyn Fn(&mut Builder) -> Result<()>| {
             let mut e = Builder::new(vb.clone(), inputs);
             emit(&mut e)?;
@@ -55,6 +51,16 @@ impl Vqvae2 {
             decoder: part(2 * dim, &|e| vqvae2::decoder(e, config, io))?,
         })
     }
+}
+
+/// The quantizer of a level, whose codebook is stored transposed, `[D, K]`.
+pub(crate) fn codebook(
+    vb: &VarBuilder,
+    quantizer: &QuantizerConfig,
+    name: &str,
+) -> Result<ResidualQuantizer> {
+    let embed = vb.pp(name).get((quantizer.dim, quantizer.codes), "embed")?;
+    ResidualQuantizer::new(quantizer, Some(embed.t()?.flatten_all()?.to_vec1()?), None)
 }
 
 impl Codec for Vqvae2 {

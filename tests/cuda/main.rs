@@ -10,6 +10,7 @@ mod stand_ins;
 mod support;
 
 mod cards;
+mod families;
 mod faults;
 mod flights;
 mod inside;

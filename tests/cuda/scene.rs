@@ -87,7 +87,7 @@ impl Run<'_> {
     }
 }
 
-/// Codes of one picture.
+/// Codes of one picture, of all levels.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tokens {
     pub key: String,
@@ -99,8 +99,8 @@ pub fn tokens(out: &Path) -> Vec<Tokens> {
         .unwrap()
         .map(|row| {
             let row = row.unwrap();
-            let level = &row.levels[0];
-            Tokens { key: row.key, codes: level.codes.clone() }
+            let codes = row.levels.iter().flat_map(|level| &level.codes).copied().collect();
+            Tokens { key: row.key, codes }
         })
         .collect();
     rows.sort_by(|a, b| a.key.cmp(&b.key));

@@ -19,8 +19,8 @@ import sys
 import tempfile
 
 SOURCES = pathlib.Path(__file__).parents[2] / "src"
-KERNELS = SOURCES / "engine/cuda/kernels.cu"
-TRAINING = SOURCES / "model/cuda/training.cu"
+KERNELS = [SOURCES / "engine/cuda/kernels.cu", SOURCES / "engine/cuda/families.cu"]
+TRAINING = [SOURCES / "model/cuda/training.cu"]
 
 
 # Of bfloat16 on sm_90 by NVRTC 13.0: at most so many instructions, and the only accesses to the
@@ -123,12 +123,12 @@ def main():
     nvdisasm, right = disassembler(), True
     if nvdisasm is None:
         print("skipped: there is no nvdisasm, so that no budget is looked at")
-    for name, file, options in [
+    for name, files, options in [
         ("f32", KERNELS, []),
         ("bf16", KERNELS, [b"-DVQTOK_BF16"]),
         ("training", TRAINING, []),
     ]:
-        source = file.read_bytes()
+        source = b"".join(file.read_bytes() for file in files)
         kernels = [line for line in source.decode().splitlines() if line.startswith("KERNEL ")]
         names = [line.split("(")[0].split()[1] for line in kernels]
         cubin = compiled(nvrtc, source, [f"--gpu-architecture={architecture}".encode(), *options])

@@ -176,6 +176,16 @@ impl CpuEngine {
         })
     }
 
+    /// The vectors of the levels' codes, in grids of size `grid`, as the decoder takes them, `[T, D]`.
+    #[cfg(feature = "cuda")]
+    pub(in crate::engine) fn lookup(
+        &self,
+        levels: &[&[u32]],
+        grid: (usize, usize),
+    ) -> Result<Vec<f32>> {
+        self.decoder.as_ref().ok_or_else(no_graph)?.quantizer.lookup(levels, grid)
+    }
+
     /// Runs one image of zeros on this thread and measures every step of the encoder. Empty for
     /// VQ-VAE-2.
     ///

@@ -26,3 +26,5 @@ pub use engine::CpuEngine;
 pub(super) use engine::one_grid;
 #[cfg(any(test, feature = "cuda"))]
 pub(super) use rearrange::transposed;
+#[cfg(feature = "cuda")]
+pub(super) use vqvae2::two_grids;

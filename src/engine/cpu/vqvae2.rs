@@ -137,20 +137,10 @@ impl Vqvae2 {
 
     /// Codes of both levels, bottom first, to floats, `[H, W, C]` for each image.
     pub(super) fn decode(&mut self, codes: &Encoded) -> Result<Vec<Vec<f32>>> {
-        let [bottom, top] = &codes.levels[..] else {
-            return Err(Error::invalid("a VQ-VAE-2 decodes two levels of codes: bottom and top"));
-        };
+        two_grids(codes)?;
+        let [bottom, top] = &codes.levels[..] else { return Err(Error::internal("two levels")) };
         let size = (top.height, top.width);
-        if (bottom.height, bottom.width) != (2 * size.0, 2 * size.1) {
-            return Err(Error::invalid(format!(
-                "a bottom grid of {}x{} tokens over a top grid of {}x{}; it must be twice as large",
-                bottom.height, bottom.width, top.height, top.width
-            )));
-        }
         let area = size.0 * size.1;
-        if [bottom, top].map(|level| level.codes.len()) != [4, 1].map(|n| n * codes.count * area) {
-            return Err(Error::invalid("the codes don't match the sizes of their grid"));
-        }
         let bound = match self.decoding.take() {
             Some((at, bound)) if at == size => bound,
             _ => [self.up.bind(size.0, size.1), self.decoder.bind(2 * size.0, 2 * size.1)],
@@ -188,6 +178,25 @@ impl Vqvae2 {
         self.decoder.run(decoder, arena, threads)?;
         Ok(decoder.output.real(arena.output(&self.decoder).0))
     }
+}
+
+/// The size of the bottom's grids, of codes of both levels, bottom first.
+pub(in crate::engine) fn two_grids(codes: &Encoded) -> Result<(usize, usize)> {
+    let [bottom, top] = &codes.levels[..] else {
+        return Err(Error::invalid("a VQ-VAE-2 decodes two levels of codes: bottom and top"));
+    };
+    let size = (top.height, top.width);
+    if (bottom.height, bottom.width) != (2 * size.0, 2 * size.1) {
+        return Err(Error::invalid(format!(
+            "a bottom grid of {}x{} tokens over a top grid of {}x{}; it must be twice as large",
+            bottom.height, bottom.width, top.height, top.width
+        )));
+    }
+    let area = size.0 * size.1;
+    if [bottom, top].map(|level| level.codes.len()) != [4, 1].map(|n| n * codes.count * area) {
+        return Err(Error::invalid("the codes don't match the sizes of their grid"));
+    }
+    Ok((bottom.height, bottom.width))
 }
 
 fn per_image(level: &mut CodeGrid) -> impl Iterator<Item = LevelMut<'_>> {

@@ -1,10 +1,11 @@
-//! Owns a decoder as a program: vectors of codes, which the host looks up, to floats of pictures, which the
-//! host makes bytes.
+//! Owns a decoder as a program: vectors of codes, which the host looks up, or VQ-VAE-2's codes, to floats of
+//! pictures, which the host makes bytes.
 
 use super::emit::Emitter;
 use super::encoder::{images, network_supported, unsupported};
 use super::network::Network;
 use super::program::{Program, Result as Outcome};
+use super::vqvae2;
 use crate::engine::cuda::weights::DeviceWeights;
 use crate::error::{Error, Result};
 use crate::model::config::{Architecture, ModelConfig};
@@ -18,9 +19,6 @@ pub(crate) fn supported(config: &ModelConfig) -> Result<()> {
     }
     network_supported(config)?;
     match &config.architecture {
-        Architecture::Vqgan(c) if c.decoder().spatial_norm.is_some() => {
-            unsupported("norms by codes don't run on the GPU")
-        }
         Architecture::Vqgan(c)
             if c.decoder().widths.iter().any(|w| !w.is_multiple_of(super::weights::CHANNELS)) =>
         {
@@ -31,7 +29,8 @@ pub(crate) fn supported(config: &ModelConfig) -> Result<()> {
 }
 
 /// The program that decodes so many maps of vectors of `height` x `width`. Its input is float32
-/// `[images, height, width, dim]`; its `latents` are float32 pictures, `grid` their size, `dim` their
+/// `[images, height, width, dim]`, or of VQ-VAE-2, whose bottom has that size, the codes (u32) of an image's top and
+/// then those of its bottom; its `latents` are float32 pictures, `grid` their size, `dim` their
 /// channels.
 ///
 /// # Errors
@@ -46,12 +45,24 @@ pub(crate) fn program(
     let [down, across] = config.factor();
     let usual = images(height * down, width * across).max(count);
     let io = Io::from(config);
-    let dim = topology::decoder_input(&config.architecture, io);
     let mut e = Emitter::new(weights, count, usual);
-    let (input, vectors) = e.floats([height, width, dim])?;
-    let mut network = Network::new(&mut e, vectors, dim);
-    topology::decoder(&mut network, &config.architecture, io)?;
-    let (map, channels) = network.picture();
+    let (input, (map, channels), image_bytes) = match &config.architecture {
+        Architecture::Vqvae2(c) => {
+            let (input, picture) = vqvae2::decoder(&mut e, c, io, [height, width])?;
+            let tokens = height * width + (height / 2) * (width / 2);
+            (input, picture, tokens * 4)
+        }
+        architecture => {
+            let dim = topology::decoder_input(architecture, io);
+            let (input, vectors) = e.floats([height, width, dim])?;
+            let mut network = Network::new(&mut e, vectors, dim);
+            if reads_codes(architecture) {
+                network.hold();
+            }
+            topology::decoder(&mut network, architecture, io)?;
+            (input, network.picture(), height * width * dim * 4)
+        }
+    };
     if channels != io.channels {
         let text = format!("the decoder gives {channels} channels, not {}", io.channels);
         return Err(Error::internal(text));
@@ -60,7 +71,7 @@ pub(crate) fn program(
     Ok(Program {
         images: count,
         usual,
-        image_bytes: height * width * dim * 4,
+        image_bytes,
         grid: (map.height, map.width),
         dim: channels,
         commands: e.commands,
@@ -69,4 +80,13 @@ pub(crate) fn program(
         latents,
         result: Outcome::Latents,
     })
+}
+
+/// Whether layers of a decoder read the codes again.
+fn reads_codes(architecture: &Architecture) -> bool {
+    match architecture {
+        Architecture::Vqgan(c) => c.decoder().spatial_norm.is_some() || c.variant.frames.is_some(),
+        Architecture::OpenMagvit2(_) => true,
+        _ => false,
+    }
 }

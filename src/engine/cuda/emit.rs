@@ -4,17 +4,11 @@ use super::libraries::refused;
 use super::program::{Arg, Command, ConvShape, Convolve, Launch, Place, Work};
 use crate::engine::cuda::weights::{CHANNELS, ConvBackend, DeviceWeights, PackedConv};
 use crate::error::{Error, Result};
-use crate::model::topology::{ConvGeometry, NormSpec};
+use crate::model::topology::{ConvGeometry, ConvSpec};
 use crate::util::settings::{DEVICE, SIZE};
 
 /// Threads of a block where each has one element to do.
 pub(super) const BLOCK: usize = 256;
-/// Pixels that a block of `channel_sums` adds up; fixed, so that sums don't depend on the batch.
-const SUM_PIXELS: usize = 256;
-/// Channels of a block of `channel_sums` and `apply_affine`.
-const BLOCK_CHANNELS: usize = BLOCK * PACK;
-/// Packs of 8 elements that a thread of `apply_affine` does.
-const PACKS: usize = 16;
 /// Pixels and outputs of a block of `convolve`.
 const TILE: usize = 64;
 /// Elements that a thread moves at a time.
@@ -159,10 +153,11 @@ impl<'a> Emitter<'a> {
         &mut self,
         name: &str,
         from: Map,
-        geometry: ConvGeometry,
+        conv: impl Into<ConvSpec>,
         residual: Option<Map>,
     ) -> Result<Map> {
-        let packed = self.weights.conv(name)?;
+        let ConvSpec { geometry, parameters, .. } = conv.into();
+        let packed = self.weights.conv(name, parameters)?;
         self.convolve(name, packed, from, geometry, residual)
     }
 
@@ -205,9 +200,10 @@ impl<'a> Emitter<'a> {
         &mut self,
         name: &str,
         from: Map,
-        geometry: ConvGeometry,
+        conv: impl Into<ConvSpec>,
     ) -> Result<(Place, usize)> {
-        let packed = self.weights.conv_to_floats(name)?;
+        let ConvSpec { geometry, parameters, .. } = conv.into();
+        let packed = self.weights.conv_to_floats(name, parameters)?;
         self.layer = name.to_owned();
         let shape = self.shape(packed, from, geometry, false)?;
         let place = self.acquire(self.images * from.pixels() * packed.outputs * 4);
@@ -271,82 +267,6 @@ impl<'a> Emitter<'a> {
         args.extend(sizes.map(int));
         let grid = [pixels.div_ceil(TILE), shape.outputs.div_ceil(TILE), 1];
         self.launch(kernel, grid, BLOCK, args);
-    }
-
-    /// The GroupNorm `name` of `from`, and SiLU after it where `silu`.
-    pub(super) fn norm(
-        &mut self,
-        name: &str,
-        from: Map,
-        norm: NormSpec,
-        silu: bool,
-    ) -> Result<Map> {
-        self.layer = name.to_owned();
-        let channels = from.channels;
-        if norm.by_codes {
-            return Err(refused(format!("`{name}`: no norm by codes runs there")));
-        }
-        if !channels.is_multiple_of(CHANNELS) || !channels.is_multiple_of(norm.groups) {
-            return Err(refused(format!(
-                "`{name}` has {channels} channels in {} groups; widths have to be multiples of \
-                 {CHANNELS} and of the groups: use {DEVICE} cpu",
-                norm.groups
-            )));
-        }
-        let [sums, affine] = self.group_affine(name, from, norm)?;
-        let to = self.map(from.height, from.width, channels)?;
-        // As in the kernel: rows of threads over a block's channels.
-        let rows = BLOCK / (channels.min(BLOCK_CHANNELS) / PACK);
-        let chunk = rows * PACKS;
-        let args = vec![
-            Arg::At(from.place, 0),
-            Arg::At(affine, 0),
-            Arg::At(to.place, 0),
-            int(from.pixels()),
-            int(channels),
-            int(chunk),
-            int(usize::from(silu)),
-        ];
-        let chunks = from.pixels().div_ceil(chunk);
-        let grid = [chunks, self.images, channels.div_ceil(BLOCK_CHANNELS)];
-        self.launch("apply_affine", grid, BLOCK, args);
-        self.release(sums);
-        self.release(affine);
-        Ok(to)
-    }
-
-    /// The sums of every channel, and its scale and shift in every image, `[images, channels, 2]`.
-    fn group_affine(&mut self, name: &str, from: Map, norm: NormSpec) -> Result<[Place; 2]> {
-        let (pixels, channels) = (from.pixels(), from.channels);
-        let weight = self.weights.floats(&format!("{name}.weight"))?;
-        let bias = self.weights.floats(&format!("{name}.bias"))?;
-        let chunks = pixels.div_ceil(SUM_PIXELS);
-        let sums = self.acquire(self.images * chunks * channels * 2 * 4);
-        let args = vec![
-            Arg::At(from.place, 0),
-            Arg::At(sums, 0),
-            int(pixels),
-            int(channels),
-            int(SUM_PIXELS),
-        ];
-        let grid = [chunks, channels.div_ceil(BLOCK_CHANNELS), self.images];
-        self.launch("channel_sums", grid, BLOCK, args);
-
-        let affine = self.acquire(self.images * channels * 2 * 4);
-        let args = vec![
-            Arg::At(sums, 0),
-            Arg::At(from.place, 0),
-            Arg::At(weight, 0),
-            Arg::At(bias, 0),
-            Arg::At(affine, 0),
-            int(pixels),
-            int(channels),
-            int(norm.groups),
-            int(chunks),
-            Arg::Float(norm.eps as f32),
-        ];
-        self.launch("group_affine", [norm.groups, self.images, 1], 32, args);
-        Ok([sums, affine])
     }
 }
 

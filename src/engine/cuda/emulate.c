@@ -57,6 +57,7 @@ static void __syncthreads(void)
 }
 
 #include "kernels.cu"
+#include "families.cu"
 #include "../../model/cuda/training.cu"
 
 // Arguments as 64-bit words: addresses, integers, floats by their bits.
@@ -73,7 +74,10 @@ static void call_floats_to_map(const uint64_t *a) { floats_to_map(P(0), P(1), I(
 static void call_map_to_floats(const uint64_t *a) { map_to_floats(P(0), P(1), I(2), I(3), I(4)); }
 static void call_double_map(const uint64_t *a) { double_map(P(0), P(1), I(2), I(3), I(4)); }
 static void call_activate(const uint64_t *a) { activate(P(0), P(1), I(2), I(3)); }
-static void call_halve_map(const uint64_t *a) { halve_map(P(0), P(1), I(2), I(3), I(4), I(5)); }
+static void call_halve_map(const uint64_t *a)
+{
+    halve_map(P(0), P(1), I(2), I(3), I(4), I(5), I(6));
+}
 static void call_spread_map(const uint64_t *a)
 {
     spread_map(P(0), P(1), I(2), I(3), I(4), I(5), I(6), I(7), I(8));
@@ -81,7 +85,7 @@ static void call_spread_map(const uint64_t *a)
 static void call_channel_sums(const uint64_t *a) { channel_sums(P(0), P(1), I(2), I(3), I(4)); }
 static void call_group_affine(const uint64_t *a)
 {
-    group_affine(P(0), P(1), P(2), P(3), P(4), I(5), I(6), I(7), I(8), F(9));
+    group_affine(P(0), P(1), P(2), P(3), P(4), I(5), I(6), I(7), I(8), F(9), I(10));
 }
 static void call_apply_affine(const uint64_t *a)
 {
@@ -102,6 +106,32 @@ static void call_normalise_rows(const uint64_t *a) { normalise_rows(P(0), I(1));
 static void call_nearest(const uint64_t *a)
 {
     nearest(P(0), P(1), P(2), P(3), P(4), P(5), I(6), I(7), F(8), I(9), F(10), F(11), I(12));
+}
+static void call_largest_logit(const uint64_t *a) { largest_logit(P(0), P(1), P(2), I(3)); }
+static void call_pad_map(const uint64_t *a)
+{
+    pad_map(P(0), P(1), I(2), I(3), I(4), I(5), I(6), I(7));
+}
+static void call_join_maps(const uint64_t *a)
+{
+    join_maps(P(0), P(1), P(2), I(3), I(4), I(5), I(6), I(7), I(8));
+}
+static void call_codes_to_map(const uint64_t *a)
+{
+    codes_to_map(P(0), P(1), P(2), I(3), I(4), I(5), I(6), I(7));
+}
+static void call_subtract_codes(const uint64_t *a) { subtract_codes(P(0), P(1), P(2), I(3), I(4)); }
+static void call_code_statistics(const uint64_t *a)
+{
+    code_statistics(P(0), P(1), I(2), I(3), I(4), I(5), F(6));
+}
+static void call_modulation(const uint64_t *a)
+{
+    modulation(P(0), P(1), P(2), P(3), P(4), P(5), I(6), I(7), I(8));
+}
+static void call_apply_by_codes(const uint64_t *a)
+{
+    apply_by_codes(P(0), P(1), P(2), P(3), I(4), I(5), I(6), I(7), I(8), I(9), I(10));
 }
 static void call_leaky_relu(const uint64_t *a) { leaky_relu(P(0), P(1), W(2), F(3)); }
 static void call_leaky_relu_gradient(const uint64_t *a)
@@ -142,7 +172,7 @@ static void call_group_norm_gradient(const uint64_t *a)
 static void call_conv_forward(const uint64_t *a)
 {
     conv_forward(P(0), P(1), P(2), P(3), I(4), I(5), I(6), I(7), I(8), I(9),
-        I(10), I(11), I(12), I(13), I(14));
+        I(10), I(11), I(12), I(13), I(14), I(15));
 }
 static void call_conv_input_gradient(const uint64_t *a)
 {
@@ -152,7 +182,7 @@ static void call_conv_input_gradient(const uint64_t *a)
 static void call_conv_weight_gradient_parts(const uint64_t *a)
 {
     conv_weight_gradient_parts(P(0), P(1), P(2), I(3), I(4), I(5), I(6), I(7), I(8), I(9),
-        I(10), I(11), I(12), I(13), I(14));
+        I(10), I(11), I(12), I(13), I(14), I(15));
 }
 static void call_unit_rows(const uint64_t *a) { unit_rows(P(0), P(1), I(2), I(3)); }
 static void call_square_rows(const uint64_t *a) { square_rows(P(0), P(1), I(2), I(3)); }
@@ -172,16 +202,24 @@ static const struct {
     {"map_to_floats", call_map_to_floats, 5},
     {"double_map", call_double_map, 5},
     {"activate", call_activate, 4},
-    {"halve_map", call_halve_map, 6},
+    {"halve_map", call_halve_map, 7},
     {"spread_map", call_spread_map, 9},
     {"channel_sums", call_channel_sums, 5},
-    {"group_affine", call_group_affine, 10},
+    {"group_affine", call_group_affine, 11},
     {"apply_affine", call_apply_affine, 7},
     {"convolve", call_convolve, 15},
     {"convolve_to_floats", call_convolve_to_floats, 14},
     {"softmax_rows", call_softmax_rows, 3},
     {"normalise_rows", call_normalise_rows, 2},
     {"nearest", call_nearest, 13},
+    {"largest_logit", call_largest_logit, 4},
+    {"pad_map", call_pad_map, 8},
+    {"join_maps", call_join_maps, 9},
+    {"codes_to_map", call_codes_to_map, 8},
+    {"subtract_codes", call_subtract_codes, 5},
+    {"code_statistics", call_code_statistics, 7},
+    {"modulation", call_modulation, 9},
+    {"apply_by_codes", call_apply_by_codes, 11},
     {"leaky_relu", call_leaky_relu, 4},
     {"leaky_relu_gradient", call_leaky_relu_gradient, 5},
     {"scale_all", call_scale_all, 3},
@@ -197,9 +235,9 @@ static const struct {
     {"max_pool_2_gradient", call_max_pool_2_gradient, 6},
     {"group_norm", call_group_norm, 8},
     {"group_norm_gradient", call_group_norm_gradient, 9},
-    {"conv_forward", call_conv_forward, 15},
+    {"conv_forward", call_conv_forward, 16},
     {"conv_input_gradient", call_conv_input_gradient, 15},
-    {"conv_weight_gradient_parts", call_conv_weight_gradient_parts, 15},
+    {"conv_weight_gradient_parts", call_conv_weight_gradient_parts, 16},
     {"unit_rows", call_unit_rows, 4},
     {"square_rows", call_square_rows, 4},
     {"nearest_codes", call_nearest_codes, 7},

@@ -1,13 +1,15 @@
 //! Owns an encoder and its quantizer as a program.
 
+use super::books::Search;
 use super::emit::Emitter;
 use super::libraries::refused;
 use super::network::{Latents, Network};
-use super::program::{Program, Result as Outcome};
+use super::program::{Level, Program, Result as Outcome};
 use super::search::Rule;
-use crate::engine::cuda::weights::{CHANNELS, DeviceWeights, Search};
+use super::vqvae2;
+use crate::engine::cuda::weights::{CHANNELS, DeviceWeights};
 use crate::error::{Error, Result};
-use crate::model::config::{Architecture, ModelConfig, QuantizerRule};
+use crate::model::config::{Architecture, ModelConfig, QuantizerConfig, QuantizerRule};
 use crate::model::topology::{self, Io};
 use crate::util::settings::DEVICE;
 use crate::util::text;
@@ -35,21 +37,10 @@ pub(crate) fn next_run(left: usize, most: usize) -> usize {
 
 /// Whether images of a model can be encoded on the GPU, or, in one line, why not.
 pub(crate) fn supported(config: &ModelConfig) -> Result<()> {
-    let unsupported = |what: &str| Err(unsupported(config, what));
-    if config.quantizer.depth > 1 || config.quantizer.books > 1 {
-        return unsupported("several levels or books of codes don't run on the GPU");
-    }
-    if config.quantizer.scales.is_some() {
-        return unsupported("codes of several scales don't run on the GPU");
-    }
     if !config.parts().encoder() {
-        return unsupported("this checkpoint has no encoder");
+        return Err(unsupported(config, "this checkpoint has no encoder"));
     }
-    network_supported(config)?;
-    match &config.architecture {
-        Architecture::VqganPlus(_) => unsupported("padding of odd sides doesn't run on the GPU"),
-        _ => Ok(()),
-    }
+    network_supported(config)
 }
 
 /// Why a model's half doesn't run there.
@@ -60,24 +51,35 @@ pub(super) fn unsupported(config: &ModelConfig, what: &str) -> Error {
 /// Whether layers of both halves of a network run on the GPU, or, in one line, why not.
 pub(super) fn network_supported(config: &ModelConfig) -> Result<()> {
     let unsupported = |what: &str| Err(unsupported(config, what));
-    let odd = |widths: &[usize]| widths.iter().any(|w| !w.is_multiple_of(CHANNELS));
+    let odd = |ch: usize, widths: &[usize]| {
+        !ch.is_multiple_of(CHANNELS) || widths.iter().any(|w| !w.is_multiple_of(CHANNELS))
+    };
     match &config.architecture {
-        Architecture::Vqgan(c) if c.variant.pad.is_some() || c.variant.frames.is_some() => {
-            unsupported("padding and layers over frames don't run on the GPU")
+        Architecture::Vqvae2(_)
+            if config.quantizer.rule != QuantizerRule::L2
+                || config.quantizer.normalises_lookup() =>
+        {
+            unsupported("a VQ-VAE-2 whose codes are normalised doesn't run on the GPU")
         }
-        Architecture::Vqgan(c) if !c.ch.is_multiple_of(CHANNELS) || odd(&c.widths) => {
+        Architecture::Vqgan(c) if odd(c.ch, &c.widths) => {
             unsupported("its widths are no multiples of 8")
         }
-        Architecture::Maskgit(c) | Architecture::VqganPlus(c)
-            if !c.ch.is_multiple_of(CHANNELS) || odd(&c.widths) =>
+        Architecture::Maskgit(c) | Architecture::VqganPlus(c) | Architecture::OpenMagvit2(c)
+            if odd(c.ch, &c.widths) =>
         {
             unsupported("its widths are no multiples of 8")
         }
         Architecture::Vqgan(_)
         | Architecture::Vqvae(_)
+        | Architecture::Vqvae2(_)
         | Architecture::Maskgit(_)
-        | Architecture::VqganPlus(_) => Ok(()),
-        _ => unsupported("no such network runs on the GPU yet"),
+        | Architecture::VqganPlus(_)
+        | Architecture::OpenMagvit2(_)
+        | Architecture::Dalle(_) => Ok(()),
+        Architecture::VitVqgan(_)
+        | Architecture::Titok(_)
+        | Architecture::Unitok(_)
+        | Architecture::Onnx(_) => unsupported("no such network runs on the GPU yet"),
     }
 }
 
@@ -107,28 +109,20 @@ pub(crate) fn program_as(
     let channels = config.pixels.channels;
     let table = config.pixels.input.table();
     let (input, pixels) = e.pixels(&table, [height, width, channels])?;
-    let mut network = Network::new(&mut e, pixels, channels);
-    topology::encoder(&mut network, &config.architecture, Io::from(config))?;
-    let Latents { place: latents, grid, dim } = network.finish()?;
-    let rows = images * grid.0 * grid.1;
-    let result = match search(config.quantizer.rule) {
-        None => Outcome::Latents,
-        Some((search, rule)) => {
-            let book = e.weights.book(search)?;
-            if book.dim != dim {
-                return Err(Error::invalid(format!(
-                    "the encoder gives {dim} channels where the quantizer takes {}: this \
-                     checkpoint can decode only",
-                    book.dim
-                )));
-            }
-            if search == Search::NearestNormalised {
-                e.normalise(latents, rows, dim);
-            }
-            let [codes, distances] = e.search(latents, rows, book, rule);
-            Outcome::Codes { codes, distances }
+    let io = Io::from(config);
+    let (latents, result) = match &config.architecture {
+        Architecture::Vqvae2(c) => {
+            let (latents, levels) = vqvae2::encoder(&mut e, c, io, pixels)?;
+            (latents, Outcome::Codes(levels))
+        }
+        architecture => {
+            let mut network = Network::new(&mut e, pixels, channels);
+            topology::encoder(&mut network, architecture, io)?;
+            let latents = network.finish()?;
+            (latents, quantized(&mut e, &config.quantizer, latents)?)
         }
     };
+    let Latents { place: latents, grid, dim } = latents;
     Ok(Program {
         images,
         usual,
@@ -141,6 +135,39 @@ pub(crate) fn program_as(
         latents,
         result,
     })
+}
+
+/// What becomes of latents on the device.
+fn quantized(
+    e: &mut Emitter<'_>,
+    quantizer: &QuantizerConfig,
+    latents: Latents,
+) -> Result<Outcome> {
+    let Latents { place, grid, dim } = latents;
+    let rows = e.images * grid.0 * grid.1;
+    if quantizer.scales.is_some() || quantizer.books > 1 {
+        return Ok(Outcome::Latents);
+    }
+    if quantizer.rule == QuantizerRule::Logits {
+        latents.require(quantizer.codes)?;
+        let [codes, distances] = e.largest_logit(place, rows, dim);
+        return Ok(Outcome::Codes(vec![Level { codes, distances, grid }]));
+    }
+    let Some((search, rule)) = search(quantizer.rule) else { return Ok(Outcome::Latents) };
+    let mut levels = Vec::with_capacity(quantizer.depth);
+    for level in 0..quantizer.depth {
+        let book = e.weights.book(search, level, quantizer.codes)?;
+        latents.require(book.dim)?;
+        if search == Search::NearestNormalised {
+            e.normalise(place, rows, dim);
+        }
+        let [codes, distances] = e.search(place, rows, book, rule);
+        if level + 1 < quantizer.depth {
+            e.subtract(place, codes, rows, book);
+        }
+        levels.push(Level { codes, distances, grid });
+    }
+    Ok(Outcome::Codes(levels))
 }
 
 /// How a rule is searched; None for rules that the host applies.

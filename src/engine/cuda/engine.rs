@@ -1,6 +1,7 @@
 //! Owns the engine trait on a GPU: batches cut into runs of programs, which programs stay loaded.
 //! What the GPU can't decode the CPU engine does.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use candle_core::Device as Candle;
@@ -11,18 +12,20 @@ use super::flight::{Flights, RUNS, Rule};
 use super::program::Work;
 use super::weights::DeviceWeights;
 use super::{decoder, encoder, libraries};
-use crate::engine::cpu::{CpuEngine, one_grid};
+use crate::engine::cpu::{CpuEngine, one_grid, two_grids};
 use crate::engine::device::Precision;
 use crate::engine::interface::{Decoded, Encoded, Engine, Images, PixelBatch, Submitted, failed};
 use crate::error::{Error, Result};
 use crate::kernels::Isa;
-use crate::model::config::ModelConfig;
+use crate::model::config::{Architecture, ModelConfig};
 use crate::model::opened::Opened;
 use crate::model::residual::ResidualQuantizer;
+use crate::model::vqvae2::codebook;
 use crate::model::{finite, load_quantizer};
 use crate::util::panics;
 use crate::util::settings::DEVICE;
 use crate::weights::digests::Digests;
+use crate::weights::store::Weights;
 
 /// A model on a GPU.
 pub struct CudaEngine {
@@ -103,7 +106,7 @@ impl CudaEngine {
         let Opened { config, weights, digests } = opened;
         CudaEngine::supports(&config)?;
         let decodes = decoder::supported(&config).is_ok();
-        let quantizer = load_quantizer(&config, &weights.reader().var_builder(&Candle::Cpu))?;
+        let quantizer = quantizer(&config, &weights)?;
         let tensors = weights.tensors()?;
         let cpu =
             CpuEngine::with_digests(config.clone(), weights, Arc::new(digests), Isa::detect()?)?;
@@ -145,8 +148,8 @@ impl CudaEngine {
     /// A size that the network can't take or the GPU has no room for; what driver and libraries
     /// refuse.
     pub fn profile(&mut self, height: usize, width: usize) -> Result<(Vec<StageTime>, f64)> {
-        let images = encoder::images(height, width);
-        let index = self.load(What::Encode([height, width]), images)?;
+        let size = self.padded(height, width);
+        let index = self.load(What::Encode(size), encoder::images(size[0], size[1]))?;
         let (device, loaded) = (&self.device, &self.loaded[index].1);
         let bytes = loaded.program.images * loaded.program.image_bytes;
         let mut state = 1u32;
@@ -266,17 +269,33 @@ impl CudaEngine {
     }
 
     /// Queues all runs of a batch; its number.
-    fn queue(&mut self, images: &Images<'_>, grid: (usize, usize)) -> Result<u64> {
+    fn queue(&mut self, images: &Images<'_>, grids: Vec<(usize, usize)>) -> Result<u64> {
+        let padded = self.padded(images.height, images.width);
+        if padded != [images.height, images.width] {
+            let padded = images.together().padded(&self.config).into_owned();
+            return self.queue_padded(&padded.images(), grids);
+        }
+        self.queue_padded(images, grids)
+    }
+
+    /// The size of pictures as the network takes them.
+    fn padded(&self, height: usize, width: usize) -> [usize; 2] {
+        let pad = self.config.pad().unwrap_or(1);
+        [height, width].map(|side| side.next_multiple_of(pad))
+    }
+
+    fn queue_padded(&mut self, images: &Images<'_>, grids: Vec<(usize, usize)>) -> Result<u64> {
         let what = What::Encode([images.height, images.width]);
-        let number = self.flights.begin(images.each.len(), grid);
+        let announced = grids[0];
+        let number = self.flights.begin(images.each.len(), grids);
         let mut rest = &images.each[..];
         while !rest.is_empty() {
             let index = self.load(what, encoder::next_run(rest.len(), self.most(what)))?;
             let loaded = &self.loaded[index].1;
-            if loaded.program.grid != grid {
+            let latents = loaded.program.grid;
+            if self.config.quantizer.grid_of(latents).map_err(Error::internal)? != announced {
                 return Err(Error::internal(format!(
-                    "the network gives a grid of {:?} where {grid:?} was announced",
-                    loaded.program.grid
+                    "the network gives latents of {latents:?} where {announced:?} was announced"
                 )));
             }
             let (some, behind) = rest.split_at(loaded.program.images.min(rest.len()));
@@ -287,14 +306,42 @@ impl CudaEngine {
         Ok(number)
     }
 
+    /// What a run's program takes of so many images from one on: vectors, or VQ-VAE-2's codes.
+    fn inputs(
+        &self,
+        codes: &Encoded,
+        grid: (usize, usize),
+        range: Range<usize>,
+    ) -> Result<Vec<Vec<u8>>> {
+        let of = |image: usize| codes.levels.iter().map(move |l| l.codes_of(image, codes.count));
+        let two_levels = matches!(self.config.architecture, Architecture::Vqvae2(_));
+        let cpu = &self.cpu;
+        let image = |image: usize| {
+            if two_levels {
+                // The top's first.
+                let codes = of(image).rev().flatten();
+                return Ok(codes.flat_map(|code| code.to_le_bytes()).collect());
+            }
+            let vectors = cpu.lookup(&of(image).collect::<Vec<_>>(), grid)?;
+            Ok(vectors.into_iter().flat_map(f32::to_le_bytes).collect())
+        };
+        range.into_par_iter().map(image).collect()
+    }
+
     /// The pictures of codes, run by run.
     fn decode_parts(&mut self, codes: &Encoded) -> Result<Decoded> {
-        let values = self.config.quantizer.values();
-        let grid = one_grid(codes, values)?;
+        let grid = match &self.config.architecture {
+            Architecture::Vqvae2(_) => {
+                let grid = two_grids(codes)?;
+                let level = &self.quantizer.levels()[0];
+                codes.levels.iter().try_for_each(|l| level.check(&l.codes))?;
+                grid
+            }
+            _ => one_grid(codes, self.config.quantizer.values())?,
+        };
         let (height, width) = self.config.picture(grid).map_err(Error::invalid)?;
         let latents = self.config.quantizer.latents_of(grid).map_err(Error::invalid)?;
         let what = What::Decode([latents.0, latents.1]);
-        let area = grid.0 * grid.1 * values;
         let channels = self.config.pixels.channels;
         let output = self.config.pixels.output;
         let (mut pixels, mut reasons) = (Vec::new(), Vec::new());
@@ -302,14 +349,8 @@ impl CudaEngine {
             let (at, left) = (reasons.len(), codes.count - reasons.len());
             let index = self.load(what, encoder::next_run(left, self.most(what)))?;
             let loaded = &self.loaded[index].1;
-            let count = loaded.program.images.min(left);
-            let vectors = (at..at + count).into_par_iter().map(|image| {
-                let levels = codes.levels.iter().map(|level| &level.codes[image * area..][..area]);
-                let vectors = self.quantizer.lookup(&levels.collect::<Vec<_>>(), grid)?;
-                Ok(vectors.into_iter().flat_map(f32::to_le_bytes).collect())
-            });
-            let vectors = vectors.collect::<Result<Vec<Vec<u8>>>>()?;
-            let vectors: Vec<&[u8]> = vectors.iter().map(Vec::as_slice).collect();
+            let inputs = self.inputs(codes, grid, at..at + loaded.program.images.min(left))?;
+            let vectors: Vec<&[u8]> = inputs.iter().map(Vec::as_slice).collect();
             let rule = Rule { quantizer: &self.quantizer, rule: self.config.quantizer.rule };
             let floats = self.flights.run(&self.device, loaded, &vectors, &rule)?;
             pixels.par_extend(floats.par_iter().map(|&x| output.to_byte(x)));
@@ -321,9 +362,21 @@ impl CudaEngine {
         Ok(Decoded { pictures, failed: failed(reasons) })
     }
 
-    fn check(&self, images: &Images<'_>) -> Result<(usize, usize)> {
+    fn check(&self, images: &Images<'_>) -> Result<Vec<(usize, usize)>> {
         let grids = images.check(&self.config)?;
-        grids.first().copied().ok_or_else(|| Error::internal("the model has no grid"))
+        match grids.is_empty() {
+            false => Ok(grids),
+            true => Err(Error::internal("the model has no grid")),
+        }
+    }
+}
+
+/// The quantizer of a model, of VQ-VAE-2 that of its bottom.
+fn quantizer(config: &ModelConfig, weights: &Weights) -> Result<ResidualQuantizer> {
+    let vb = weights.reader().var_builder(&Candle::Cpu);
+    match &config.architecture {
+        Architecture::Vqvae2(_) => codebook(&vb, &config.quantizer, "quantize_b"),
+        _ => load_quantizer(config, &vb),
     }
 }
 
@@ -370,8 +423,7 @@ impl Engine for CudaEngine {
     }
 
     fn encode(&mut self, batch: &PixelBatch) -> Result<Encoded> {
-        let grids = batch.check(&self.config)?;
-        debug_assert_eq!(grids.len(), 1);
+        batch.check(&self.config)?;
         let submitted = self.submit(&batch.images())?;
         self.collect(submitted)
     }
@@ -381,8 +433,8 @@ impl Engine for CudaEngine {
     }
 
     fn submit(&mut self, images: &Images<'_>) -> Result<Submitted> {
-        let grid = self.check(images)?;
-        let queued = caught(|| self.queue(images, grid));
+        let grids = self.check(images)?;
+        let queued = caught(|| self.queue(images, grids));
         if queued.is_err() {
             self.flights.give_up();
         }

@@ -7,8 +7,10 @@
 
 use std::collections::VecDeque;
 
+use rayon::prelude::*;
+
 use super::device::{Device, Loaded};
-use super::program::{Place, Program, Result as Outcome};
+use super::program::{Level, Place, Program, Result as Outcome};
 use super::transfer::Slot;
 use crate::engine::interface::{CodeGrid, Encoded, failed};
 use crate::error::{Error, Result};
@@ -44,8 +46,7 @@ struct Run {
     slot: usize,
     images: usize,
     dim: usize,
-    /// Tokens of an image.
-    area: usize,
+    /// Of the latents.
     grid: (usize, usize),
     result: Outcome,
 }
@@ -54,25 +55,26 @@ struct Run {
 struct Batch {
     number: u64,
     count: usize,
-    grid: (usize, usize),
+    /// Of each level's codes.
+    grids: Vec<(usize, usize)>,
     found: Found,
 }
 
 /// What the runs of a batch gave so far.
-#[derive(Default)]
 struct Found {
-    codes: Vec<u32>,
-    distances: Vec<f32>,
+    /// Codes and distances of each.
+    levels: Vec<(Vec<u32>, Vec<f32>)>,
     /// By image: why it can't be used, if so.
     reasons: Vec<Option<String>>,
 }
 
 impl Flights {
     /// Begins a batch; its number.
-    pub(super) fn begin(&mut self, count: usize, grid: (usize, usize)) -> u64 {
+    pub(super) fn begin(&mut self, count: usize, grids: Vec<(usize, usize)>) -> u64 {
         self.number += 1;
-        let (number, found) = (self.number, Found::default());
-        self.batches.push_back(Batch { number, count, grid, found });
+        let levels = vec![Default::default(); grids.len()];
+        let (number, found) = (self.number, Found { levels, reasons: Vec::new() });
+        self.batches.push_back(Batch { number, count, grids, found });
         number
     }
 
@@ -132,15 +134,13 @@ impl Flights {
         device.run(loaded, &mut |_| Ok(()))?;
         let bytes = wanted.iter().map(|(place, words)| (*place, images.len() * words * 4));
         device.download(loaded, slot, bytes)?;
-        let (height, width) = program.grid;
         self.runs.push_back(Run {
             batch: self.number,
             slot: self.next,
             images: images.len(),
             dim: program.dim,
-            area: height * width,
             grid: program.grid,
-            result: program.result,
+            result: program.result.clone(),
         });
         self.next = (self.next + 1) % RUNS;
         Ok(())
@@ -163,8 +163,7 @@ impl Flights {
         device.run(loaded, &mut |_| Ok(()))?;
         let bytes = images.len() * program.grid.0 * program.grid.1 * program.dim * 4;
         device.download(loaded, slot, std::iter::once((program.latents, bytes)))?;
-        let floats = slot.results()?[..bytes].chunks_exact(4);
-        Ok(floats.map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
+        Ok(floats(&slot.results()?[..bytes]))
     }
 
     /// Gives up the batch that was begun last; what is queued of it is done for nothing.
@@ -179,7 +178,7 @@ impl Flights {
         }
         while let Some(batch) = self.batches.pop_front() {
             if batch.number == number {
-                return batch.encoded(rule.quantizer);
+                return Ok(batch.encoded());
             }
         }
         Err(Error::internal("a batch that was collected before, or given up"))
@@ -199,16 +198,15 @@ impl Flights {
 
 /// What is brought back of a program's run: places, and 32-bit words of each image.
 fn wanted(program: &Program, rule: QuantizerRule) -> Vec<(Place, usize)> {
-    let area = program.grid.0 * program.grid.1;
-    let latents = (program.latents, area * program.dim);
-    match program.result {
-        // Without distances only the latents tell what overflowed.
-        Outcome::Codes { codes, distances } if rule == QuantizerRule::Projection => {
-            vec![(codes, area), (distances, area), latents]
-        }
-        Outcome::Codes { codes, distances } => vec![(codes, area), (distances, area)],
-        Outcome::Latents => vec![latents],
-    }
+    let latents = (program.latents, program.grid.0 * program.grid.1 * program.dim);
+    let Outcome::Codes(levels) = &program.result else { return vec![latents] };
+    let of_level = |level: &Level| {
+        let area = level.grid.0 * level.grid.1;
+        [(level.codes, area), (level.distances, area)]
+    };
+    let levels = levels.iter().flat_map(of_level);
+    // Without distances only the latents tell what overflowed.
+    levels.chain((rule == QuantizerRule::Projection).then_some(latents)).collect()
 }
 
 /// Bytes of a run's images and of its results.
@@ -218,51 +216,112 @@ fn sizes(program: &Program, rule: QuantizerRule) -> [usize; 2] {
 }
 
 impl Batch {
-    fn encoded(self, quantizer: &ResidualQuantizer) -> Result<Encoded> {
-        let Batch { count, grid: (height, width), found, .. } = self;
-        let Found { codes, distances, reasons } = found;
-        // The device's codes index the codebook when they are read again.
-        quantizer.check(&[&codes])?;
-        let levels = vec![CodeGrid { codes, distances, height, width }];
-        Ok(Encoded { count, levels, failed: failed(reasons) })
+    fn encoded(self) -> Encoded {
+        let Batch { count, grids, found: Found { levels, reasons }, .. } = self;
+        let level =
+            |((codes, distances), (height, width))| CodeGrid { codes, distances, height, width };
+        let levels = levels.into_iter().zip(grids).map(level).collect();
+        Encoded { count, levels, failed: failed(reasons) }
     }
 }
 
 impl Found {
-    /// Adds what a run left. Latents that it left to the host are quantized here.
+    /// Adds what a run left.
     fn take(&mut self, run: &Run, bytes: &[u8], rule: &Rule<'_>) -> Result<()> {
-        let Run { images, dim, area, grid, result, .. } = *run;
-        let rows = images * area;
-        let words = |bytes: &[u8]| -> Vec<u32> {
-            bytes.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+        match &run.result {
+            Outcome::Codes(levels) => self.take_codes(run, levels, bytes, rule),
+            Outcome::Latents => self.take_latents(run, bytes, rule),
+        }
+    }
+
+    fn take_codes(
+        &mut self,
+        run: &Run,
+        levels: &[Level],
+        mut bytes: &[u8],
+        rule: &Rule<'_>,
+    ) -> Result<()> {
+        let mut reasons = vec![None; run.images];
+        for (level, (codes, distances)) in levels.iter().zip(&mut self.levels) {
+            let area = level.grid.0 * level.grid.1;
+            let (found, rest) = bytes.split_at(run.images * area * 4);
+            let (measured, rest) = rest.split_at(run.images * area * 4);
+            bytes = rest;
+            let found = words(found);
+            // The device's codes index the codebook when they are read again.
+            rule.quantizer.levels()[0].check(&found)?;
+            codes.extend(found);
+            let mut measured = floats(measured);
+            for (reason, image) in reasons.iter_mut().zip(measured.chunks_mut(area)) {
+                let told = match rule.rule {
+                    QuantizerRule::Logits => unusable_logits(image),
+                    other => finite::distances(other, image),
+                };
+                *reason = reason.take().or(told);
+            }
+            distances.extend(measured);
+        }
+        if rule.rule == QuantizerRule::Projection {
+            let latents = floats(&bytes[..run.images * run.latents() * 4]);
+            let told = latents.chunks(run.latents());
+            reasons = told.map(|image| rule.quantizer.unusable(image, run.dim)).collect();
+        }
+        self.reasons.extend(reasons);
+        Ok(())
+    }
+
+    /// Quantizes latents that the program left to the host.
+    fn take_latents(&mut self, run: &Run, bytes: &[u8], rule: &Rule<'_>) -> Result<()> {
+        let latents = floats(&bytes[..run.images * run.latents() * 4]);
+        let image = |latents: &[f32]| {
+            let found = rule.quantizer.quantize(latents.to_vec(), run.dim, run.grid)?;
+            Ok((found, rule.quantizer.unusable(latents, run.dim)))
         };
-        let floats = |bytes| -> Vec<f32> { words(bytes).into_iter().map(f32::from_bits).collect() };
-        let unusable = |latents: &[f32]| rule.quantizer.unusable(latents, dim);
-        match result {
-            Outcome::Codes { .. } => {
-                let (codes, rest) = bytes.split_at(rows * 4);
-                let (distances, rest) = rest.split_at(rows * 4);
-                self.codes.extend(words(codes));
-                let distances = floats(distances);
-                if rule.rule == QuantizerRule::Projection {
-                    let latents = floats(&rest[..rows * dim * 4]);
-                    self.reasons.extend(latents.chunks(area * dim).map(unusable));
-                } else {
-                    let images = distances.chunks(area);
-                    self.reasons.extend(images.map(|image| finite::distances(rule.rule, image)));
-                }
-                self.distances.extend(distances);
+        let images = latents.par_chunks(run.latents()).map(image).collect::<Result<Vec<_>>>()?;
+        for (found, mut reason) in images {
+            for ((codes, distances), found) in self.levels.iter_mut().zip(found) {
+                reason = reason.or_else(|| finite::distances(rule.rule, &found.1));
+                codes.extend(found.0);
+                distances.extend(found.1);
             }
-            Outcome::Latents => {
-                let latents = floats(&bytes[..rows * dim * 4]);
-                self.reasons.extend(latents.chunks(area * dim).map(unusable));
-                // One level: `supported` refuses more.
-                for (codes, distances) in rule.quantizer.quantize(latents, dim, grid)? {
-                    self.codes.extend(codes);
-                    self.distances.extend(distances);
-                }
-            }
+            self.reasons.push(reason);
         }
         Ok(())
+    }
+}
+
+impl Run {
+    /// Floats of an image's latents.
+    fn latents(&self) -> usize {
+        self.grid.0 * self.grid.1 * self.dim
+    }
+}
+
+/// What `largest_logit` told of an image's rows, in words; nothing is measured.
+fn unusable_logits(told: &mut [f32]) -> Option<String> {
+    let marks: Vec<f32> = told.iter().map(|t| if t.is_nan() { 0.0 } else { *t }).collect();
+    told.fill(f32::NAN);
+    finite::latents(&marks, 1)
+}
+
+fn words(bytes: &[u8]) -> Vec<u32> {
+    bytes.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+}
+
+fn floats(bytes: &[u8]) -> Vec<f32> {
+    words(bytes).into_iter().map(f32::from_bits).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn logits_that_are_not_finite_are_counted_and_no_distance_is_told() {
+        let mut told = [f32::NAN, f32::INFINITY, f32::NAN];
+        let said = unusable_logits(&mut told).unwrap();
+        assert!(said.starts_with("1 of 3 latents are not finite"), "{said}");
+        assert!(told.iter().all(|t| t.is_nan()));
+        assert_eq!(unusable_logits(&mut told), None);
     }
 }

@@ -146,9 +146,10 @@ KERNEL activate(const element *from, element *to, int packs, int silu)
     *(pack *)(to + i * PACK) = done;
 }
 
-// The mean of 2x2 pixels; `height` and `width` are of `from`, and the last row or column of an odd
-// size is left out.
-KERNEL halve_map(const element *from, element *to, int packs, int height, int width, int channels)
+// The mean of 2x2 pixels, or where `largest` is 1 the largest of them; `height` and `width` are of
+// `from`, and the last row or column of an odd size is left out.
+KERNEL halve_map(const element *from, element *to, int packs, int height, int width, int channels,
+                 int largest)
 {
     wide i = pack_of_thread();
     if (i >= packs) return;
@@ -162,9 +163,14 @@ KERNEL halve_map(const element *from, element *to, int packs, int height, int wi
         parts[k] = *(const pack *)(at + ((wide)(k / 2) * width + k % 2) * channels);
     pack done;
     for (int j = 0; j < PACK; ++j) {
-        float sum = 0.0f;
-        for (int k = 0; k < 4; ++k) sum += widen(parts[k].at[j]);
-        done.at[j] = narrow(sum * 0.25f);
+        float sum = 0.0f, most = widen(parts[0].at[j]);
+        for (int k = 0; k < 4; ++k) {
+            float x = widen(parts[k].at[j]);
+            sum += x;
+            // Not a number stays one.
+            most = x > most || x != x ? x : most;
+        }
+        done.at[j] = narrow(largest ? most : sum * 0.25f);
     }
     *(pack *)(to + i * PACK) = done;
 }
@@ -248,10 +254,12 @@ KERNEL channel_sums(const element *map, float *sums, int pixels, int channels, i
 }
 
 // GroupNorm as scale and shift of each channel, [images][channels][2], from `channel_sums`, in
-// double precision. Blocks (group, image) of 32 threads.
+// double precision. Weights and biases of the next image are `step` floats further on: 0 where all
+// have the same. Blocks (group, image) of 32 threads.
 #define GROUP_THREADS 32
 KERNEL group_affine(const float *sums, const element *map, const float *weight, const float *bias,
-                    float *affine, int pixels, int channels, int groups, int chunks, float epsilon)
+                    float *affine, int pixels, int channels, int groups, int chunks, float epsilon,
+                    int step)
 {
     __shared__ double total[GROUP_THREADS];
     __shared__ double square[GROUP_THREADS];
@@ -284,10 +292,10 @@ KERNEL group_affine(const float *sums, const element *map, const float *weight, 
     double variance = variances / width + (squares / width - mean * mean);
     double deviation = sqrt((variance > 0.0 ? variance : 0.0) + epsilon);
     for (int c = first + threadIdx.x; c < first + width; c += GROUP_THREADS) {
-        double scale = weight[c] / deviation;
+        double scale = weight[(wide)blockIdx.y * step + c] / deviation;
         float *at = affine + ((wide)blockIdx.y * channels + c) * 2;
         at[0] = (float)scale;
-        at[1] = (float)(bias[c] - mean * scale);
+        at[1] = (float)(bias[(wide)blockIdx.y * step + c] - mean * scale);
     }
 }
 
@@ -521,5 +529,42 @@ KERNEL nearest(const float *dots, const float *z, const float *codebook, const f
         for (int k = 0; k < NEAREST_THREADS; ++k) s += square[k];
         codes[blockIdx.x] = at;
         distances[blockIdx.x] = measured ? (float)s : __uint_as_float(0x7fc00000u);
+    }
+}
+
+// The place of the largest of each row of logits [rows][count], the lowest where several are. `told`
+// is not-a-number, or infinite where something in the row isn't finite. One block of 128 threads a
+// row.
+KERNEL largest_logit(const float *logits, unsigned *codes, float *told, int count)
+{
+    __shared__ float highest[NEAREST_THREADS];
+    __shared__ unsigned index[NEAREST_THREADS];
+    __shared__ int finite[NEAREST_THREADS];
+    const float *row = logits + (wide)blockIdx.x * count;
+    float infinity = __uint_as_float(0x7f800000u), best = -infinity;
+    unsigned at = 0;
+    int all = 1;
+    for (int k = threadIdx.x; k < count; k += NEAREST_THREADS) {
+        float x = row[k];
+        all &= x - x == 0.0f;
+        if (x > best) {
+            best = x;
+            at = k;
+        }
+    }
+    highest[threadIdx.x] = best;
+    index[threadIdx.x] = at;
+    finite[threadIdx.x] = all;
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        for (int k = 0; k < NEAREST_THREADS; ++k) {
+            all &= finite[k];
+            if (highest[k] > best || (highest[k] == best && index[k] < at)) {
+                best = highest[k];
+                at = index[k];
+            }
+        }
+        codes[blockIdx.x] = at;
+        told[blockIdx.x] = all ? __uint_as_float(0x7fc00000u) : infinity;
     }
 }

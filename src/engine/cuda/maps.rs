@@ -1,10 +1,11 @@
 //! Owns layers without weights as commands: maps that change their size or each of their numbers, and
 //! floats that become maps and back.
 
+use super::books::PackedCodebook;
 use super::emit::{BLOCK, Emitter, Map, PACK, int};
 use super::program::{Arg, Place};
 use crate::engine::cuda::weights::CHANNELS;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 impl Emitter<'_> {
     /// A launch with a thread for each pack of a map that it writes.
@@ -47,10 +48,10 @@ impl Emitter<'_> {
         Ok(to)
     }
 
-    /// The mean of 2x2 pixels, rounding the size down.
-    pub(super) fn halved(&mut self, from: Map) -> Result<Map> {
+    /// The mean of 2x2 pixels, or the largest of them, rounding the size down.
+    pub(super) fn halved(&mut self, from: Map, largest: bool) -> Result<Map> {
         let to = self.map(from.height / 2, from.width / 2, from.channels)?;
-        let sizes = [from.height, from.width, from.channels].map(int);
+        let sizes = [from.height, from.width, from.channels, usize::from(largest)].map(int);
         self.launch_over("halve_map", from.place, to, &sizes);
         Ok(to)
     }
@@ -75,4 +76,56 @@ impl Emitter<'_> {
         self.launch_over("spread_map", from.place, to, &sizes);
         Ok(to)
     }
+
+    /// A row of zeros above and a column of them on the left, where `top` and `left` are 1.
+    pub(super) fn padded(&mut self, from: Map, [top, left]: [usize; 2]) -> Result<Map> {
+        let to = self.map(from.height + top, from.width + left, from.channels)?;
+        let sizes = [from.height, from.width, from.channels, top, left].map(int);
+        self.launch_over("pad_map", from.place, to, &sizes);
+        Ok(to)
+    }
+
+    /// Two maps of the same pixels side by side, each of so many channels without padding.
+    pub(super) fn joined(&mut self, parts: [(Map, usize); 2]) -> Result<Map> {
+        self.layer = "join".to_owned();
+        let [(a, a_channels), (b, b_channels)] = parts;
+        if (a.height, a.width) != (b.height, b.width) {
+            return Err(Error::internal("maps of two sizes don't lie side by side"));
+        }
+        let padded = (a_channels + b_channels).next_multiple_of(CHANNELS);
+        let to = self.map(a.height, a.width, padded)?;
+        let packs = self.images * to.elements() / PACK;
+        let mut args = [a.place, b.place, to.place].map(|place| Arg::At(place, 0)).to_vec();
+        let sizes = [packs, a_channels, a.channels, b_channels, b.channels, padded];
+        args.extend(sizes.map(int));
+        self.launch("join_maps", [packs.div_ceil(BLOCK), 1, 1], BLOCK, args);
+        Ok(to)
+    }
+
+    /// The rows of a codebook that grids of codes name, as a map.
+    pub(super) fn looked_up(
+        &mut self,
+        codes: Codes,
+        book: PackedCodebook,
+        [height, width]: [usize; 2],
+    ) -> Result<Map> {
+        self.layer = "codes".to_owned();
+        let to = self.map(height, width, book.dim.next_multiple_of(CHANNELS))?;
+        let packs = self.images * to.elements() / PACK;
+        let from = Arg::At(codes.place, codes.first * 4);
+        let mut args = vec![from, Arg::At(book.f32, 0), Arg::At(to.place, 0)];
+        args.extend([packs, height * width, codes.step, book.dim, to.channels].map(int));
+        self.launch("codes_to_map", [packs.div_ceil(BLOCK), 1, 1], BLOCK, args);
+        Ok(to)
+    }
+}
+
+/// Where grids of codes are.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Codes {
+    pub place: Place,
+    /// Codes in front of the first image's.
+    pub first: usize,
+    /// Codes from an image's to the next's.
+    pub step: usize,
 }

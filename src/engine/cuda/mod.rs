@@ -15,6 +15,8 @@
 mod attention;
 #[cfg(feature = "cuda")]
 mod blas;
+#[cfg(any(test, feature = "cuda"))]
+mod books;
 #[cfg(feature = "cuda")]
 mod choice;
 #[cfg(feature = "cuda")]
@@ -33,6 +35,8 @@ mod emit;
 pub(crate) mod encoder;
 #[cfg(feature = "cuda")]
 mod engine;
+#[cfg(test)]
+mod family_tests;
 #[cfg(feature = "cuda")]
 mod flight;
 #[cfg(feature = "cuda")]
@@ -49,6 +53,8 @@ mod network;
 #[cfg(test)]
 mod norm_tests;
 #[cfg(any(test, feature = "cuda"))]
+mod norms;
+#[cfg(any(test, feature = "cuda"))]
 pub(crate) mod program;
 #[cfg(any(test, feature = "cuda"))]
 mod search;
@@ -58,6 +64,8 @@ mod tests;
 mod timing;
 #[cfg(feature = "cuda")]
 mod transfer;
+#[cfg(any(test, feature = "cuda"))]
+mod vqvae2;
 #[cfg(any(test, feature = "cuda"))]
 pub(crate) mod weights;
 

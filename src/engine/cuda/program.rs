@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::engine::device::Precision;
 
 /// Our kernels, in CUDA C, which launches name.
-pub(crate) const KERNELS: &str = include_str!("kernels.cu");
+pub(crate) const KERNELS: &str = concat!(include_str!("kernels.cu"), include_str!("families.cu"));
 
 /// A buffer on the device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -194,17 +194,23 @@ pub(crate) struct Command {
 }
 
 /// What is read once a program has run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Result {
-    /// Codes (u32) and distances (f32), one for each token.
-    Codes {
-        /// Where codes are.
-        codes: Place,
-        /// Where distances are.
-        distances: Place,
-    },
+    /// Levels of codes.
+    Codes(Vec<Level>),
     /// Latents alone, for rules that the host applies.
     Latents,
+}
+
+/// Codes of a level, one for each token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Level {
+    /// Where codes (u32) are.
+    pub codes: Place,
+    /// Where distances (f32) are.
+    pub distances: Place,
+    /// Rows and columns of its grid.
+    pub grid: (usize, usize),
 }
 
 /// An encoder, or as `decoder` says a decoder, for a number of images of one size.
@@ -216,7 +222,7 @@ pub(crate) struct Program {
     pub usual: usize,
     /// Bytes of an image: `[height, width, channels]`.
     pub image_bytes: usize,
-    /// Rows and columns of the grid of tokens.
+    /// Rows and columns of the latents.
     pub grid: (usize, usize),
     /// Floats of a latent.
     pub dim: usize,

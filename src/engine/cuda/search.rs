@@ -1,8 +1,8 @@
 //! Owns the search for codes as commands.
 
+use super::books::PackedCodebook;
 use super::emit::{BLOCK, Emitter, int};
 use super::program::{Arg, Gemm, Matrix, Place, Work};
-use super::weights::PackedCodebook;
 use crate::engine::device::Precision;
 
 /// Bytes of the products that the search for codes reads at a time: they stay in an H100's or H200's
@@ -51,6 +51,32 @@ impl Emitter<'_> {
             self.release(factor);
         }
         [codes, distances]
+    }
+
+    /// What a level of codes leaves over of latents, in place.
+    pub(super) fn subtract(
+        &mut self,
+        latents: Place,
+        codes: Place,
+        rows: usize,
+        book: PackedCodebook,
+    ) {
+        let count = rows * book.dim;
+        let mut args = [latents, codes, book.f32].map(|place| Arg::At(place, 0)).to_vec();
+        args.extend([count, book.dim].map(int));
+        self.launch("subtract_codes", [count.div_ceil(BLOCK), 1, 1], BLOCK, args);
+    }
+
+    /// The place of the largest of each row of float32 logits, and what tells whether all are finite;
+    /// see `largest_logit` in `kernels.cu`.
+    pub(super) fn largest_logit(&mut self, logits: Place, rows: usize, count: usize) -> [Place; 2] {
+        self.layer = "quantize".to_owned();
+        let found = [self.acquire(rows * 4), self.acquire(rows * 4)];
+        let mut args = vec![Arg::At(logits, 0)];
+        args.extend(found.map(|place| Arg::At(place, 0)));
+        args.push(int(count));
+        self.launch("largest_logit", [rows, 1, 1], 128, args);
+        found
     }
 
     /// The products of some rows with every code.

@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use candle_core::{DType, Tensor};
 use half::bf16;
 
+use super::books::PackedCodebook;
 use super::program::Place;
 use crate::engine::cpu::transposed;
 use crate::engine::device::Precision;
 use crate::error::{Error, Result};
-use crate::model::quantizer::normalise_rows;
 
 /// Channels of maps are padded to a multiple of this: 16 bytes of bfloat16.
 pub(crate) const CHANNELS: usize = 8;
@@ -41,46 +41,14 @@ pub(crate) struct PackedConv {
     pub backend: ConvBackend,
 }
 
-/// A codebook as the search for codes wants it.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct PackedCodebook {
-    /// float32 `[codes, dim]`.
-    pub f32: Place,
-    /// The same in the weights' elements: the product's factor.
-    pub reduced: Place,
-    /// float32 `[codes]`.
-    pub offsets: Place,
-    /// K.
-    pub codes: usize,
-    /// Length of a row.
-    pub dim: usize,
-    /// Largest length |e| of a row.
-    pub length_max: f32,
-    /// Largest magnitude of an offset.
-    pub offset_max: f32,
-}
-
-/// Which search a codebook is packed for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Search {
-    /// Smallest |z|^2 + |e|^2 - 2 z.e.
-    Nearest,
-    /// The same over rows of length one.
-    NearestNormalised,
-    /// Largest z.e.
-    Largest,
-    /// Largest z.e + bias, `quantize.proj`.
-    Projection,
-}
-
 /// Packed weights.
 pub(crate) struct DeviceWeights {
-    precision: Precision,
+    pub(super) precision: Precision,
     weights: BTreeMap<String, Tensor>,
     blobs: Vec<Vec<u8>>,
     convs: BTreeMap<String, PackedConv>,
     floats: BTreeMap<String, Place>,
-    books: BTreeMap<String, PackedCodebook>,
+    pub(super) books: BTreeMap<String, PackedCodebook>,
 }
 
 impl DeviceWeights {
@@ -111,46 +79,85 @@ impl DeviceWeights {
         self.weights.contains_key(name)
     }
 
-    /// The convolution `name`.
-    pub(crate) fn conv(&mut self, name: &str) -> Result<PackedConv> {
-        self.conv_of(name, &[name], false)
+    /// The convolution `name`, whose weight and bias are called so.
+    pub(crate) fn conv(&mut self, name: &str, parameters: [&str; 2]) -> Result<PackedConv> {
+        self.packed(name, false, |all| Ok(vec![all.layer(name, parameters)?]))
     }
 
     /// The same with float32 output, which only our kernel gives.
-    pub(crate) fn conv_to_floats(&mut self, name: &str) -> Result<PackedConv> {
-        self.conv_of(name, &[name], true)
+    pub(crate) fn conv_to_floats(
+        &mut self,
+        name: &str,
+        parameters: [&str; 2],
+    ) -> Result<PackedConv> {
+        self.packed(name, true, |all| Ok(vec![all.layer(name, parameters)?]))
     }
 
     /// Several convolutions of the same input as one, `key`: outputs side by side.
     pub(crate) fn side_by_side(&mut self, key: &str, names: &[&str]) -> Result<PackedConv> {
-        self.conv_of(key, names, false)
+        let parameters = ["weight", "bias"];
+        self.packed(key, false, |all| names.iter().map(|n| all.layer(n, parameters)).collect())
     }
 
     /// A transposed 4x4 convolution of stride 2 as a 3x3 one to the four pixels of each.
     pub(crate) fn transposed(&mut self, name: &str) -> Result<PackedConv> {
-        if let Some(packed) = self.convs.get(name) {
-            return Ok(*packed);
-        }
-        let weight = self.tensor(&format!("{name}.weight"))?;
-        let bias = self.tensor(&format!("{name}.bias"))?;
-        let (weight, bias) = transposed(&weight, &bias)?;
-        self.pack(name, &[(weight, bias.to_vec1()?)], false)
+        self.packed(name, false, |all| {
+            let weight = all.tensor(&format!("{name}.weight"))?;
+            let bias = all.tensor(&format!("{name}.bias"))?;
+            let (weight, bias) = transposed(&weight, &bias)?;
+            Ok(vec![(weight, bias.to_vec1()?)])
+        })
     }
 
-    fn conv_of(&mut self, key: &str, names: &[&str], to_floats: bool) -> Result<PackedConv> {
+    /// The convolution `name`, its outputs times `gain`.
+    pub(crate) fn scaled(
+        &mut self,
+        name: &str,
+        parameters: [&str; 2],
+        gain: f64,
+    ) -> Result<PackedConv> {
+        self.packed(name, false, |all| {
+            let (weight, mut bias) = all.layer(name, parameters)?;
+            bias.iter_mut().for_each(|b| *b *= gain as f32);
+            Ok(vec![((weight * gain)?, bias)])
+        })
+    }
+
+    /// The convolution `name` to its first `kept` outputs.
+    pub(crate) fn head(
+        &mut self,
+        name: &str,
+        parameters: [&str; 2],
+        kept: usize,
+    ) -> Result<PackedConv> {
+        self.packed(name, false, |all| {
+            let (weight, mut bias) = all.layer(name, parameters)?;
+            bias.truncate(kept);
+            Ok(vec![(weight.narrow(0, 0, kept)?.contiguous()?, bias)])
+        })
+    }
+
+    fn layer(&self, name: &str, [weight, bias]: [&str; 2]) -> Result<(Tensor, Vec<f32>)> {
+        let weight = self.tensor(&format!("{name}.{weight}"))?;
+        let bias_name = format!("{name}.{bias}");
+        let bias = match self.has(&bias_name) {
+            true => self.tensor(&bias_name)?.to_vec1::<f32>()?,
+            false => vec![0.0; weight.dim(0)?],
+        };
+        Ok((weight, bias))
+    }
+
+    /// What was packed as `key`, or is now.
+    fn packed(
+        &mut self,
+        key: &str,
+        to_floats: bool,
+        parts: impl FnOnce(&DeviceWeights) -> Result<Vec<(Tensor, Vec<f32>)>>,
+    ) -> Result<PackedConv> {
         if let Some(packed) = self.convs.get(key) {
             return Ok(*packed);
         }
-        let parts = names.iter().map(|name| {
-            let weight = self.tensor(&format!("{name}.weight"))?;
-            let bias_name = format!("{name}.bias");
-            let bias = match self.has(&bias_name) {
-                true => self.tensor(&bias_name)?.to_vec1::<f32>()?,
-                false => vec![0.0; weight.dim(0)?],
-            };
-            Ok((weight, bias))
-        });
-        let parts = parts.collect::<Result<Vec<_>>>()?;
+        let parts = parts(self)?;
         self.pack(key, &parts, to_floats)
     }
 
@@ -200,6 +207,15 @@ impl DeviceWeights {
         Ok(place)
     }
 
+    /// Weights and biases of the layers `name` one beside the other for each channel, `[padded, 2]`, zeros behind.
+    pub(crate) fn scales_and_shifts(&mut self, name: &str, padded: usize) -> Result<Place> {
+        let [weight, bias] = ["weight", "bias"].map(|part| format!("{name}.{part}"));
+        let (weight, bias) = (self.tensor(&weight)?, self.tensor(&bias)?);
+        let mut pairs = Tensor::stack(&[weight, bias], 1)?.flatten_all()?.to_vec1::<f32>()?;
+        pairs.resize(2 * padded, 0.0);
+        Ok(self.table(name, &pairs))
+    }
+
     /// A table of the caller's as float32.
     pub(crate) fn table(&mut self, key: &str, values: &[f32]) -> Place {
         if let Some(place) = self.floats.get(key) {
@@ -210,51 +226,13 @@ impl DeviceWeights {
         place
     }
 
-    /// The codebook, or the projection that takes its place.
-    pub(crate) fn book(&mut self, search: Search) -> Result<PackedCodebook> {
-        let name = match search {
-            Search::Projection => "quantize.proj.weight",
-            _ => "quantize.embedding.weight",
-        };
-        if let Some(book) = self.books.get(name) {
-            return Ok(*book);
-        }
-        let tensor = self.tensor(name)?;
-        let codes = tensor.dim(0)?;
-        let mut rows = tensor.flatten_all()?.to_vec1::<f32>()?;
-        let dim = rows.len() / codes.max(1);
-        if search == Search::NearestNormalised {
-            normalise_rows(&mut rows, dim);
-        }
-        let squares: Vec<f32> = rows.chunks_exact(dim).map(|e| reference_dot(e, e)).collect();
-        let offsets = match search {
-            Search::Nearest | Search::NearestNormalised => squares.clone(),
-            Search::Largest => vec![0.0; codes],
-            Search::Projection => {
-                let bias = self.tensor("quantize.proj.bias")?.to_vec1::<f32>()?;
-                bias.into_iter().map(|b| -b).collect()
-            }
-        };
-        let largest = |values: &[f32]| values.iter().fold(0f32, |m, v| m.max(v.abs()));
-        let (length_max, offset_max) = (largest(&squares).sqrt(), largest(&offsets));
-        let f32 = self.push(encode(&rows, Precision::F32));
-        let reduced = match self.precision {
-            Precision::F32 => f32,
-            Precision::Bf16 => self.push(encode(&rows, Precision::Bf16)),
-        };
-        let offsets = self.push(encode(&offsets, Precision::F32));
-        let book = PackedCodebook { f32, reduced, offsets, codes, dim, length_max, offset_max };
-        self.books.insert(name.to_owned(), book);
-        Ok(book)
-    }
-
-    fn tensor(&self, name: &str) -> Result<Tensor> {
+    pub(super) fn tensor(&self, name: &str) -> Result<Tensor> {
         let missing = || Error::invalid(format!("the checkpoint has no tensor `{name}`"));
         let tensor = self.weights.get(name).ok_or_else(missing)?;
         Ok(tensor.to_dtype(DType::F32)?)
     }
 
-    fn push(&mut self, bytes: Vec<u8>) -> Place {
+    pub(super) fn push(&mut self, bytes: Vec<u8>) -> Place {
         self.blobs.push(bytes);
         Place::Weight(self.blobs.len() - 1)
     }
@@ -282,18 +260,14 @@ pub(crate) fn encode(values: &[f32], precision: Precision) -> Vec<u8> {
     }
 }
 
-/// z.e in the order of `model::quantizer`: chunks of 64.
-fn reference_dot(a: &[f32], b: &[f32]) -> f32 {
-    let chunk = |(a, b): (&[f32], &[f32])| a.iter().zip(b).fold(0.0, |sum, (a, b)| sum + a * b);
-    a.chunks(64).zip(b.chunks(64)).map(chunk).fold(0.0, |total, sum: f32| total + sum)
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use candle_core::Device;
 
-    fn weights(precision: Precision) -> DeviceWeights {
+    const NAMES: [&str; 2] = ["weight", "bias"];
+
+    pub(in crate::engine::cuda) fn weights(precision: Precision) -> DeviceWeights {
         let tensor = |shape: &[usize]| {
             let count = shape.iter().product::<usize>();
             let values: Vec<f32> = (0..count).map(|i| i as f32 / 7.0).collect();
@@ -308,7 +282,7 @@ mod tests {
         DeviceWeights::new(weights, precision)
     }
 
-    fn floats(weights: &DeviceWeights, place: Place) -> Vec<f32> {
+    pub(in crate::engine::cuda) fn floats(weights: &DeviceWeights, place: Place) -> Vec<f32> {
         let Place::Weight(index) = place else { panic!("not a weight") };
         let bytes = weights.blobs()[index].chunks_exact(4);
         bytes.map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
@@ -317,7 +291,7 @@ mod tests {
     #[test]
     fn inputs_stand_innermost_and_channels_are_padded_with_zeros() {
         let mut weights = weights(Precision::F32);
-        let packed = weights.conv("c").unwrap();
+        let packed = weights.conv("c", NAMES).unwrap();
         assert_eq!((packed.inputs, packed.outputs, packed.kernel), (8, 8, 3));
         let values = floats(&weights, packed.weights);
         assert_eq!(values.len(), 8 * 9 * 8);
@@ -332,32 +306,30 @@ mod tests {
         }
         assert_eq!(floats(&weights, packed.bias), [0.0, 1.0 / 7.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
         let count = weights.blobs().len();
-        assert_eq!(weights.conv("c").unwrap(), packed);
+        assert_eq!(weights.conv("c", NAMES).unwrap(), packed);
         assert_eq!(weights.blobs().len(), count, "packed once");
-        assert!(weights.conv("none").unwrap_err().to_string().contains("no tensor `none.weight`"));
+        assert!(
+            weights
+                .conv("none", NAMES)
+                .unwrap_err()
+                .to_string()
+                .contains("no tensor `none.weight`")
+        );
     }
 
     #[test]
     fn cudnn_gets_bf16_maps_and_our_kernel_the_rest() {
         let mut weights = weights(Precision::Bf16);
-        let map = weights.conv("d").unwrap();
+        let map = weights.conv("d", NAMES).unwrap();
         assert_eq!(map.backend, ConvBackend::Cudnn);
         let Place::Weight(index) = map.weights else { panic!() };
         assert_eq!(&weights.blobs()[index][2..4], bf16::from_f32(1.0 / 7.0).to_le_bytes());
-        let latents = weights.conv_to_floats("c").unwrap();
+        let latents = weights.conv_to_floats("c", NAMES).unwrap();
         assert_eq!((latents.backend, latents.outputs), (ConvBackend::Custom, 2));
         assert_eq!(floats(&weights, latents.bias), [0.0, 1.0 / 7.0]);
-        assert_eq!(self::weights(Precision::F32).conv("d").unwrap().backend, ConvBackend::Custom);
-    }
-
-    #[test]
-    fn a_book_has_its_squares_and_bounds() {
-        let mut weights = weights(Precision::Bf16);
-        let book = weights.book(Search::Nearest).unwrap();
-        assert_eq!((book.codes, book.dim), (5, 2));
-        let last = 8.0f32 / 7.0 * (8.0 / 7.0) + 9.0 / 7.0 * (9.0 / 7.0);
-        assert_eq!(floats(&weights, book.offsets)[4], last);
-        assert_eq!((book.offset_max, book.length_max), (last, last.sqrt()));
-        assert_ne!(book.f32, book.reduced);
+        assert_eq!(
+            self::weights(Precision::F32).conv("d", NAMES).unwrap().backend,
+            ConvBackend::Custom
+        );
     }
 }

@@ -177,9 +177,10 @@ fn sizes(g: &ConvSizes) -> [Argument; 11] {
 const TILE: usize = 64;
 
 /// x, weight and bias.
-pub(in crate::model) fn conv_forward(g: &ConvSizes) -> Plan {
+pub(in crate::model) fn conv_forward(g: &ConvSizes, narrow: bool) -> Plan {
     let pixels = g.batch * g.out_h * g.out_w;
-    let arguments = [&[Input(0), Input(1), Input(2), Output][..], &sizes(g)].concat();
+    let own = [Input(0), Input(1), Input(2), Output, int(usize::from(narrow))];
+    let arguments = [&own[..], &sizes(g)].concat();
     let grid = [pixels.div_ceil(TILE), g.filters.div_ceil(TILE), 1];
     Plan::of(launch("conv_forward", grid, &arguments))
 }
@@ -192,9 +193,9 @@ pub(in crate::model) fn conv_input_gradient(g: &ConvSizes) -> Plan {
     Plan::of(launch("conv_input_gradient", grid, &arguments))
 }
 
-/// x and the gradient of y. Output pixels are cut into chunks, by sizes alone, so that a small weight fills
+/// x, bfloat16 where `narrow`, and the gradient of y. Output pixels are cut into chunks, by sizes alone, so that a small weight fills
 /// a GPU too.
-pub(in crate::model) fn conv_weight_gradient(g: &ConvSizes) -> Plan {
+pub(in crate::model) fn conv_weight_gradient(g: &ConvSizes, narrow: bool) -> Plan {
     const BLOCKS: usize = 1024;
     const CHUNK_MIN: usize = 256;
     let (pixels, depth) = (g.batch * g.out_h * g.out_w, g.channels * g.kernel_h * g.kernel_w);
@@ -202,7 +203,8 @@ pub(in crate::model) fn conv_weight_gradient(g: &ConvSizes) -> Plan {
     let wanted = (BLOCKS / (tiles[0] * tiles[1]).max(1)).max(1);
     let chunk = pixels.div_ceil(wanted).max(CHUNK_MIN);
     let chunks = pixels.div_ceil(chunk).max(1);
-    let arguments = [&[Input(0), Input(1), Scratch, int(chunk)][..], &sizes(g)].concat();
+    let own = [Input(0), Input(1), Scratch, int(chunk), int(usize::from(narrow))];
+    let arguments = [&own[..], &sizes(g)].concat();
     let columns = g.filters * depth;
     let mut plan = each("add_rows", columns, &[Scratch, Output, int(chunks), wide(columns)]);
     let parts = launch("conv_weight_gradient_parts", [tiles[0], tiles[1], chunks], &arguments);

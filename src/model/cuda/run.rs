@@ -10,7 +10,8 @@ use candle_core::cuda_backend::cudarc::driver::{
 };
 use candle_core::cuda_backend::cudarc::nvrtc::{CompileOptions, compile_ptx_with_opts};
 use candle_core::cuda_backend::{CudaDType, CudaDevice};
-use candle_core::{CudaStorage, Error, Layout, Result, bail};
+use candle_core::{CudaStorage, DType, Error, Layout, Result, bail};
+use half::bf16;
 
 use super::launches::{Argument, BLOCK, Plan};
 
@@ -63,7 +64,8 @@ impl Addresses {
     }
 }
 
-/// The output of a plan, `count` numbers, from contiguous float32 inputs.
+/// The output of a plan, `count` numbers, from contiguous inputs of float32, or bfloat16 where the plan is of
+/// such.
 ///
 /// # Errors
 /// Inputs of another kind; what the driver or the compiler refuses.
@@ -162,6 +164,9 @@ fn input<'a>(
     stream: &'a CudaStream,
 ) -> Result<(u64, SyncOnDrop<'a>)> {
     let start = start(layout)?;
-    let (address, guard) = storage.as_cuda_slice::<f32>()?.device_ptr(stream);
-    Ok((address + 4 * start as u64, guard))
+    let ((address, guard), width) = match storage.dtype() {
+        DType::BF16 => (storage.as_cuda_slice::<bf16>()?.device_ptr(stream), 2),
+        _ => (storage.as_cuda_slice::<f32>()?.device_ptr(stream), 4),
+    };
+    Ok((address + width * start as u64, guard))
 }

@@ -2,7 +2,8 @@
 
 use std::ffi::{CString, c_int};
 
-use candle_core::{Device, Tensor, Var};
+use candle_core::{DType, Device, Tensor, Var};
+use half::bf16;
 
 use super::launches::{self, Argument, BLOCK, Groups, Plan};
 use crate::engine::Precision;
@@ -144,13 +145,13 @@ fn convolutions_and_their_gradients_are_those_of_the_cpu() {
         let zeros = vec![0.0; c];
         near(
             "y",
-            &computed(&launches::conv_forward(&g), &[&xs, &ws, &bs], wanted.len()),
+            &computed(&launches::conv_forward(&g, false), &[&xs, &ws, &bs], wanted.len()),
             &wanted,
             1e-5,
         );
         let plan = launches::conv_input_gradient(&g);
         near("dx", &computed(&plan, &[&dys, &ws, &zeros], xs.len()), &gradients[0], 1e-5);
-        let plan = launches::conv_weight_gradient(&g);
+        let plan = launches::conv_weight_gradient(&g, false);
         near("dw", &computed(&plan, &[&xs, &dys], ws.len()), &gradients[1], 1e-5);
         let plan = launches::channel_sums([n, o, g.out_h * g.out_w]);
         near("db", &computed(&plan, &[&dys], o), &gradients[2], 1e-5);
@@ -163,6 +164,33 @@ fn convolutions_and_their_gradients_are_those_of_the_cpu() {
     let plan = launches::conv_input_gradient(&g);
     let mine = computed(&plan, &inputs.each_ref().map(Vec::as_slice), y.elem_count());
     near("transposed", &mine, &values(&y), 1e-5);
+}
+
+#[test]
+fn convolutions_of_bfloat16_and_their_gradients_are_those_of_the_cpu() {
+    let mut random = Random(SplitMix64(15));
+    for [n, c, h, w, o, k, stride, before, after] in
+        [[2, 3, 9, 11, 5, 3, 1, 1, 1], [1, 17, 8, 7, 70, 3, 2, 0, 1], [2, 66, 5, 6, 3, 1, 1, 0, 0]]
+    {
+        let padding = Padding { before, after };
+        let [x, weight, bias] = [&[n, c, h, w][..], &[o, c, k, k], &[o]].map(|s| random.var(s));
+        let g = ConvSizes::of(x.dims(), weight.dims(), stride, padding).unwrap();
+        let narrowed = x.to_dtype(DType::BF16).unwrap();
+        let y = conv2d(&narrowed, &weight, Some(&bias), stride, padding).unwrap();
+        assert_eq!(y.dtype(), DType::F32);
+        let dy = random.var(y.dims());
+        let (wanted, gradients) = on_the_cpu(&y, &dy, &[&x, &weight, &bias]);
+        let [ws, bs, dys] = [&weight, &bias, &dy].map(|t| bytes(&values(t)));
+        let elements = narrowed.flatten_all().unwrap().to_vec1::<bf16>().unwrap();
+        let xs: Vec<u8> = elements.iter().flat_map(|v| v.to_le_bytes()).collect();
+        let run = |plan: &Plan, inputs: &[&[u8]], count: usize| {
+            floats(&carry_out(plan, inputs, &vec![0xff; 4 * count], 4, false))
+        };
+        let mine = run(&launches::conv_forward(&g, true), &[&xs, &ws, &bs], wanted.len());
+        near("y", &mine, &wanted, 1e-5);
+        let plan = launches::conv_weight_gradient(&g, true);
+        near("dw", &run(&plan, &[&xs, &dys], weight.elem_count()), &gradients[1], 1e-5);
+    }
 }
 
 #[test]

@@ -294,14 +294,22 @@ DEVICE conv_pixel pixel_of(int index, int images, int height, int width)
     return p;
 }
 
+// A number of float32, or where `narrow` is 1 of bfloat16.
+DEVICE float number_at(const void *x, wide at, int narrow)
+{
+    if (narrow) return __uint_as_float((unsigned)((const unsigned short *)x)[at] << 16);
+    return ((const float *)x)[at];
+}
+
 // The element of x at place (channel, ky, kx) of the window of pixel `p` of y.
-DEVICE float under_window(const float *x, const conv_sizes *g, conv_pixel p, int place)
+DEVICE float under_window(const void *x, int narrow, const conv_sizes *g, conv_pixel p, int place)
 {
     int taps = g->kernel_h * g->kernel_w, c = place / taps, tap = place % taps;
     int at_y = p.y * g->stride - g->before + tap / g->kernel_w;
     int at_x = p.x * g->stride - g->before + tap % g->kernel_w;
     if (!p.inside || at_y < 0 || at_y >= g->height || at_x < 0 || at_x >= g->width) return 0.0f;
-    return x[(((wide)p.image * g->channels + c) * g->height + at_y) * g->width + at_x];
+    wide at = (((wide)p.image * g->channels + c) * g->height + at_y) * g->width + at_x;
+    return number_at(x, at, narrow);
 }
 
 // The element of y whose window has pixel `p` of x at place (filter, ky, kx); 0 where none has.
@@ -329,8 +337,9 @@ DEVICE void conv_products(conv_step a, conv_step b, float sums[4][4])
 // y = weight * x + bias where not `transposed`; else x = weight^T * y + bias. Blocks (tile of
 // pixels, tile
 // of what comes out). A thread gathers for one pixel, its neighbours for the next ones.
-DEVICE void conv_by_pixels(const float *from, const float *weight, const float *bias, float *to,
-                           const conv_sizes *g, int transposed, conv_step a, conv_step b)
+DEVICE void conv_by_pixels(const void *from, int narrow, const float *weight, const float *bias,
+                           float *to, const conv_sizes *g, int transposed, conv_step a,
+                           conv_step b)
 {
     int taps = g->kernel_h * g->kernel_w;
     int outs = transposed ? g->channels : g->filters, ins = transposed ? g->filters : g->channels;
@@ -349,8 +358,8 @@ DEVICE void conv_by_pixels(const float *from, const float *weight, const float *
                 wide at_weight = transposed ? from_out * taps + place % taps
                                             : (wide)out * depth + place;
                 if (out < outs) w = weight[at_weight];
-                x = transposed ? window_over(from, g, own, place)
-                               : under_window(from, g, own, place);
+                x = transposed ? window_over((const float *)from, g, own, place)
+                               : under_window(from, narrow, g, own, place);
             }
             a[k][at] = w;
             b[k][at] = x;
@@ -371,12 +380,13 @@ DEVICE void conv_by_pixels(const float *from, const float *weight, const float *
     }
 }
 
-KERNEL conv_forward(const float *x, const float *weight, const float *bias, float *y,
+// x is bfloat16 where `narrow` is 1, here and in the weight's gradient.
+KERNEL conv_forward(const void *x, const float *weight, const float *bias, float *y, int narrow,
                     CONV_PARAMETERS)
 {
     __shared__ conv_step a, b;
     conv_sizes g = CONV_SIZES;
-    conv_by_pixels(x, weight, bias, y, &g, 0, a, b);
+    conv_by_pixels(x, narrow, weight, bias, y, &g, 0, a, b);
 }
 
 KERNEL conv_input_gradient(const float *dy, const float *weight, const float *bias, float *dx,
@@ -384,14 +394,14 @@ KERNEL conv_input_gradient(const float *dy, const float *weight, const float *bi
 {
     __shared__ conv_step a, b;
     conv_sizes g = CONV_SIZES;
-    conv_by_pixels(dy, weight, bias, dx, &g, 1, a, b);
+    conv_by_pixels(dy, 0, weight, bias, dx, &g, 1, a, b);
 }
 
 // The weight's gradient over a chunk of the output pixels of all images:
 // [chunks][filters][channels taps].
 // Blocks (tile of places of the window, tile of filters, chunk).
-KERNEL conv_weight_gradient_parts(const float *x, const float *dy, float *parts, int chunk,
-                                  CONV_PARAMETERS)
+KERNEL conv_weight_gradient_parts(const void *x, const float *dy, float *parts, int chunk,
+                                  int narrow, CONV_PARAMETERS)
 {
     __shared__ conv_step a, b;
     conv_sizes g = CONV_SIZES;
@@ -409,7 +419,7 @@ KERNEL conv_weight_gradient_parts(const float *x, const float *dy, float *parts,
             a[k][at] = p.inside && o < filters
                            ? dy[(((wide)p.image * filters + o) * out_h + p.y) * out_w + p.x]
                            : 0.0f;
-            b[k][at] = place < depth ? under_window(x, &g, p, place) : 0.0f;
+            b[k][at] = place < depth ? under_window(x, narrow, &g, p, place) : 0.0f;
         }
         __syncthreads();
         conv_products(a, b, sums);

@@ -1,6 +1,6 @@
 //! Owns convolutions and what moves pixels without weights.
 
-use candle_core::{Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 use candle_nn::init::{FanInOut, Init, NonLinearity, NormalOrUniform};
 use candle_nn::var_builder::VarBuilder;
 
@@ -24,10 +24,12 @@ pub(crate) struct Conv2d {
     pub bias: Option<Tensor>,
     /// Where its window goes.
     pub geometry: ConvGeometry,
+    /// Whether what it reads in training is rounded to bfloat16, and kept so for the backward pass.
+    pub narrow: bool,
 }
 
 impl Conv2d {
-    /// Reads the weight and the bias.
+    /// Reads the weight and the bias. `vb` of bfloat16 makes one that reads bfloat16.
     pub(crate) fn load(
         vb: VarBuilder,
         [c_in, c_out]: [usize; 2],
@@ -39,7 +41,7 @@ impl Conv2d {
         let bound = 1.0 / ((c_in * kernel * kernel) as f64).sqrt();
         let init = Init::Uniform { lo: -bound, up: bound };
         let bias = bias.then(|| vb.get_with_hints(c_out, parameters[1], init)).transpose()?;
-        Ok(Conv2d { weight, bias, geometry })
+        Ok(Conv2d { weight, bias, geometry, narrow: vb.dtype() == DType::BF16 })
     }
 
     /// `[B, c_in, H, W]` to `[B, c_out, H', W']`.
@@ -72,6 +74,7 @@ impl Conv2d {
         if self.weight.is_variable() || self.exceeds_candle(x, padding, stride)? {
             // In training: the same sums with a backward pass of their own, several times faster.
             let padding = conv::Padding::same(padding);
+            let x = &if self.narrow { x.to_dtype(DType::BF16)? } else { x.clone() };
             return conv::conv2d(x, &self.weight, self.bias.as_ref(), stride, padding);
         }
         let y = x.conv2d(&self.weight, padding, stride, 1, 1)?;

@@ -8,7 +8,7 @@ use crate::model::conv::{Padding, conv2d};
 use crate::model::relu::leaky_relu;
 use crate::train::network::autoencoder::LastLayer;
 use crate::train::network::parameters::{Tensors, flat};
-use crate::train::network::reductions::{sum_by_rows, sum_of_squares};
+use crate::train::network::reductions::{mean_by_rows, sum_by_rows, sum_of_squares};
 use crate::train::settings::adversarial::AdversarialLoss;
 
 /// A convolution 4x4 with padding 1.
@@ -163,20 +163,24 @@ fn softplus(x: &Tensor) -> TensorResult<Tensor> {
     leaky_relu(x, 0.0)? + small
 }
 
+fn mean_softplus(x: &Tensor) -> TensorResult<Tensor> {
+    mean_by_rows(&softplus(x)?)
+}
+
 impl AdversarialLoss {
     /// What the discriminator minimises.
     ///
     /// # Errors
     /// Numbers that are neither float32 nor float64.
     pub fn discriminator(self, real: &Tensor, fake: &Tensor) -> Result<Tensor> {
-        let relu = |t: Tensor| leaky_relu(&t, 0.0)?.mean_all();
+        let relu = |t: Tensor| mean_by_rows(&leaky_relu(&t, 0.0)?);
         Ok(match self {
             AdversarialLoss::Hinge => ((relu((1.0 - real)?)? + relu((fake + 1.0)?)?)? * 0.5)?,
             AdversarialLoss::Vanilla => {
-                ((softplus(&real.neg()?)?.mean_all()? + softplus(fake)?.mean_all()?)? * 0.5)?
+                ((mean_softplus(&real.neg()?)? + mean_softplus(fake)?)? * 0.5)?
             }
             AdversarialLoss::NonSaturating => {
-                (softplus(&real.neg()?)?.mean_all()? + softplus(fake)?.mean_all()?)?
+                (mean_softplus(&real.neg()?)? + mean_softplus(fake)?)?
             }
         })
     }
@@ -187,8 +191,8 @@ impl AdversarialLoss {
     /// Numbers that are neither float32 nor float64.
     pub fn generator(self, fake: &Tensor) -> Result<Tensor> {
         Ok(match self {
-            AdversarialLoss::Hinge | AdversarialLoss::Vanilla => fake.mean_all()?.neg()?,
-            AdversarialLoss::NonSaturating => softplus(&fake.neg()?)?.mean_all()?,
+            AdversarialLoss::Hinge | AdversarialLoss::Vanilla => mean_by_rows(fake)?.neg()?,
+            AdversarialLoss::NonSaturating => mean_softplus(&fake.neg()?)?,
         })
     }
 }
@@ -215,8 +219,8 @@ impl Lecam {
         };
         self.real = self.decay * self.real + (1.0 - self.decay) * mean(real)?;
         self.fake = self.decay * self.fake + (1.0 - self.decay) * mean(fake)?;
-        let above = leaky_relu(&(real - self.fake)?, 0.0)?.sqr()?.mean_all()?;
-        let below = leaky_relu(&(self.real - fake)?, 0.0)?.sqr()?.mean_all()?;
+        let above = mean_by_rows(&leaky_relu(&(real - self.fake)?, 0.0)?.sqr()?)?;
+        let below = mean_by_rows(&leaky_relu(&(self.real - fake)?, 0.0)?.sqr()?)?;
         Ok((above + below)?)
     }
 }

@@ -9,6 +9,7 @@ use crate::model::conv::{Padding, conv2d};
 use crate::model::pool::max_pool2;
 use crate::model::relu::relu;
 use crate::train::network::checkpointing::tensor_bytes;
+use crate::train::network::reductions::mean_by_rows;
 
 /// torchvision's `features.N` of the 13 convolutions, by stage; a tap stands after each stage.
 const STAGES: [&[usize]; 5] = [&[0, 2], &[5, 7], &[10, 12, 14], &[17, 19, 21], &[24, 26, 28]];
@@ -162,7 +163,7 @@ impl PerceptualLoss {
             if t.dim(1)? == 3 { Ok(t) } else { Tensor::cat(&[&t, &t, &t], 1) }
         };
         let distance = self.lpips.distance(&rgb(x)?, &rgb(y)?, Normalisation::Inside)?;
-        Ok((distance.mean_all()? * self.weight)?)
+        Ok((mean_by_rows(&distance)? * self.weight)?)
     }
 }
 

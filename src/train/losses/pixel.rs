@@ -3,6 +3,7 @@
 use candle_core::Tensor;
 
 use crate::error::Result;
+use crate::train::network::reductions::mean_by_rows;
 use crate::train::settings::training::ReconstructionLoss;
 
 impl ReconstructionLoss {
@@ -13,11 +14,11 @@ impl ReconstructionLoss {
     pub fn value(self, x: &Tensor, reconstruction: &Tensor, variance: f64) -> Result<Tensor> {
         let difference = (x - reconstruction)?;
         Ok(match self {
-            ReconstructionLoss::Mse => difference.sqr()?.mean_all()?,
+            ReconstructionLoss::Mse => mean_by_rows(&difference.sqr()?)?,
             ReconstructionLoss::MseOverVariance => {
-                (difference.sqr()?.mean_all()? * (1.0 / variance))?
+                (mean_by_rows(&difference.sqr()?)? * (1.0 / variance))?
             }
-            ReconstructionLoss::L1 => difference.abs()?.mean_all()?,
+            ReconstructionLoss::L1 => mean_by_rows(&difference.abs()?)?,
         })
     }
 }

@@ -72,6 +72,8 @@ impl SimpleBackend for Builder {
             }
             return Ok(var.as_tensor().clone());
         }
+        // Networks that read bfloat16 have their weights in float32 as well.
+        let dtype = if dtype == DType::BF16 { DType::F32 } else { dtype };
         let var = Var::zeros(shape, dtype, device)?;
         let tensor = var.as_tensor().clone();
         store.insert(name.to_string(), var);

@@ -39,6 +39,11 @@ pub(crate) fn sum_by_rows(x: &Tensor) -> TensorResult<Tensor> {
     }
 }
 
+/// The scalar mean of all elements, summed as [`sum_by_rows`] does: what losses end with.
+pub(crate) fn mean_by_rows(x: &Tensor) -> TensorResult<Tensor> {
+    sum_by_rows(x)? / x.elem_count().max(1) as f64
+}
+
 struct Squares;
 
 impl CustomOp1 for Squares {
@@ -125,5 +130,26 @@ mod tests {
         let sum = sum_by_rows(&v).unwrap();
         let gradient = sum.backward().unwrap().get(&v).unwrap().to_vec2::<f32>().unwrap();
         assert_eq!(gradient, [[1.0, 1.0], [1.0, 1.0]]);
+    }
+
+    #[test]
+    fn rows_are_summed_first_at_any_rank() {
+        let numbers = |shape: &[usize]| {
+            let count = shape.iter().product::<usize>();
+            let values: Vec<f32> = (0..count).map(|i| i as f32 - 2.0).collect();
+            Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
+        };
+        for (shape, sum) in [(&[][..], -2.0f32), (&[5], 0.0), (&[2, 3], 3.0), (&[2, 3, 4], 228.0)] {
+            let x = numbers(shape);
+            assert_eq!(sum_by_rows(&x).unwrap().to_scalar::<f32>().unwrap(), sum, "{shape:?}");
+            let mean = mean_by_rows(&x).unwrap().to_scalar::<f32>().unwrap();
+            assert_eq!(mean, sum / x.elem_count() as f32, "{shape:?}");
+        }
+        // 1 is lost beside 2^25, but not beside another row's.
+        let x = Tensor::new(&[[33554432f32, 0.0, 0.0, 0.0], [1.0; 4]], &Device::Cpu).unwrap();
+        assert_eq!(sum_by_rows(&x).unwrap().to_scalar::<f32>().unwrap(), 33554436.0);
+        let v = Var::from_tensor(&numbers(&[2, 4])).unwrap();
+        let gradients = mean_by_rows(&v).unwrap().backward().unwrap();
+        assert_eq!(gradients.get(&v).unwrap().to_vec2::<f32>().unwrap(), [[0.125; 4]; 2]);
     }
 }

@@ -6,6 +6,7 @@
 use candle_core::Tensor;
 
 use crate::error::Result;
+use crate::train::network::reductions::mean_by_rows;
 use crate::train::settings::codebook::Estimator;
 
 impl Estimator {
@@ -51,7 +52,7 @@ pub(crate) fn rotation(z: &Tensor, quantized: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// Tensors of different shapes.
 pub fn commitment(z: &Tensor, quantized: &Tensor, beta: f64) -> Result<Tensor> {
-    Ok(((quantized.detach() - z)?.sqr()?.mean_all()? * beta)?)
+    Ok((mean_by_rows(&(quantized.detach() - z)?.sqr()?)? * beta)?)
 }
 
 /// What pulls codes that learn by gradients: weight mean((q - sg(z))^2). In the right form the
@@ -60,7 +61,7 @@ pub fn commitment(z: &Tensor, quantized: &Tensor, beta: f64) -> Result<Tensor> {
 /// # Errors
 /// Tensors of different shapes.
 pub fn code_loss(z: &Tensor, quantized: &Tensor, weight: f64) -> Result<Tensor> {
-    Ok(((quantized - z.detach())?.sqr()?.mean_all()? * weight)?)
+    Ok((mean_by_rows(&(quantized - z.detach())?.sqr()?)? * weight)?)
 }
 
 #[cfg(test)]

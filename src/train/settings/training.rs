@@ -87,6 +87,10 @@ pub struct TrainSettings {
     /// last bits.
     #[serde(skip)]
     pub device: ComputeDevice,
+    /// Whether the network's convolutions read bfloat16, and keep it for the backward pass: no part of the
+    /// recipe either. Weights, moments, norms, losses and the quantizer are float32.
+    #[serde(skip)]
+    pub narrow: bool,
 }
 
 /// The `[train.init]` table.
@@ -147,6 +151,7 @@ impl Default for TrainSettings {
             pictures: 8,
             picture_every: 0,
             device: ComputeDevice::default(),
+            narrow: false,
         }
     }
 }

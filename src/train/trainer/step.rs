@@ -341,4 +341,6 @@ fn scalar(tensor: &Tensor) -> Result<f64> {
 }
 
 #[cfg(test)]
+mod narrow_tests;
+#[cfg(test)]
 mod tests;

@@ -86,7 +86,8 @@ impl Trainer {
     pub fn new(model: &ModelConfig, settings: &TrainSettings, variance: f64) -> Result<Trainer> {
         let device = settings.device.get();
         let parameters = Parameters::new(device);
-        let network = build(model, parameters.builder(DType::F32))?;
+        let read = if settings.narrow { DType::BF16 } else { DType::F32 };
+        let network = build(model, parameters.builder(read))?;
         let quantizer = quantizer::build(model, settings, &parameters)?;
         parameters.initialize(settings.seed)?;
         let pixels = Pixels::of(model, device)?;

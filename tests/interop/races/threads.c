@@ -16,7 +16,7 @@ static unsigned *codes;
 static void k_pixels(void) { pixels_to_map(bytes, a, x, 300, 3, 8); }
 static void k_narrow(void) { narrow_all(a, x, 700); }
 static void k_sums(void) { channel_sums(x, a, 300, 72, 128); }
-static void k_group(void) { group_affine(a, x, b, c, d, 300, 72, 8, 3, 1e-6f); }
+static void k_group(void) { group_affine(a, x, b, c, d, 300, 72, 8, 3, 1e-6f, 0); }
 static void k_affine(void) { apply_affine(x, a, y, 300, 72, 112, 1); }
 static void k_conv(void) { convolve(x, y, a, z, w, 70, 10, 14, 24, 5, 7, 72, 3, 2, 0); }
 static void k_floats(void)
@@ -29,6 +29,7 @@ static void k_nearest(void)
 {
     nearest(a, b, c, d, codes, distances, 300, 70, -2.0f, 1, 0.05f, 0.001f, 1);
 }
+static void k_logits(void) { largest_logit(a, codes, distances, 300); }
 
 int main(void)
 {
@@ -56,6 +57,7 @@ int main(void)
     a = floats(3 * 300), b = floats(3 * 70), c = floats(300 * 70), d = floats(300);
     codes = malloc(12), distances = floats(3);
     launch(3, 1, 1, 128, k_nearest);
+    launch(3, 1, 1, 128, k_logits);
     puts("all ran");
     return 0;
 }

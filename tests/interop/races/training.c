@@ -12,9 +12,9 @@ static void k_channels(void) { sums_of_channels(a, b, 2, 5, 70); }
 static void k_norm(void) { group_norm(a, b, c, d, 2, 150, 1e-6f, 1); }
 static void k_norm_gradient(void) { group_norm_gradient(a, b, c, d, e, 2, 150, 1e-6f, 1); }
 #define SIZES 2, 5, 7, 9, 70, 3, 3, 1, 1, 7, 9
-static void k_forward(void) { conv_forward(a, b, c, d, SIZES); }
+static void k_forward(void) { conv_forward(a, b, c, d, 0, SIZES); }
 static void k_input(void) { conv_input_gradient(a, b, c, d, SIZES); }
-static void k_weight(void) { conv_weight_gradient_parts(a, b, c, 64, SIZES); }
+static void k_weight(void) { conv_weight_gradient_parts(a, b, c, 64, 0, SIZES); }
 static void k_nearest(void) { nearest_codes(a, b, c, codes, 70, 130, 20); }
 
 int main(void)

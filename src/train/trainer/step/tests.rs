@@ -17,7 +17,7 @@ use crate::train::settings::training::ReconstructionLoss;
 use crate::train::trainer::state::Lengths;
 use crate::util::float_bits::Bits;
 
-fn model(side: u32, codes: usize) -> ModelConfig {
+pub(super) fn model(side: u32, codes: usize) -> ModelConfig {
     ModelConfig {
         format: FORMAT.into(),
         family: "vqtok".into(),
@@ -34,7 +34,7 @@ fn model(side: u32, codes: usize) -> ModelConfig {
 }
 
 /// The settings of `golden_train/vqgan_step`.
-fn settings() -> TrainSettings {
+pub(super) fn settings() -> TrainSettings {
     let mut settings = TrainSettings {
         steps: 1_000_000,
         batch_size: 2,
