@@ -16,10 +16,11 @@ import torch.nn.functional as F
 from torch import nn
 
 WIDTHS, BLOCKS, LATENT, DIM, CODES = [64, 64, 128, 256], 2, 128, 8, 1024
+ATTENTION, GROUPS, FIRST, FILTERS = [False, False, False, True], 32, 64, 64
 
 
 def norm(channels):
-    return nn.GroupNorm(32, channels, eps=1e-6)
+    return nn.GroupNorm(GROUPS, channels, eps=1e-6)
 
 
 class Block(nn.Module):
@@ -70,12 +71,12 @@ def middle(channels):
 
 
 def encoder():
-    layers, width = [nn.Conv2d(3, WIDTHS[0], 3, padding=1)], WIDTHS[0]
+    layers, width = [nn.Conv2d(3, FIRST, 3, padding=1)], FIRST
     for level, c_out in enumerate(WIDTHS):
         for _ in range(BLOCKS):
             layers.append(Block(width, c_out))
             width = c_out
-            if level == len(WIDTHS) - 1:
+            if ATTENTION[level]:
                 layers.append(Attention(width))
         if level < len(WIDTHS) - 1:
             layers.append(Down(width))
@@ -90,7 +91,7 @@ def decoder():
         for _ in range(BLOCKS + 1):
             layers.append(Block(width, c_out))
             width = c_out
-            if level == len(WIDTHS) - 1:
+            if ATTENTION[level]:
                 layers.append(Attention(width))
         if level > 0:
             layers.append(Up(width))
@@ -99,9 +100,9 @@ def decoder():
 
 
 def discriminator():
-    layers, width = [nn.Conv2d(3, 64, 4, 2, 1), nn.LeakyReLU(0.2)], 64
+    layers, width = [nn.Conv2d(3, FILTERS, 4, 2, 1), nn.LeakyReLU(0.2)], FILTERS
     for layer in range(1, 4):
-        c_out = min(64 << layer, 512)
+        c_out = min(FILTERS << layer, 8 * FILTERS)
         stride = 2 if layer < 3 else 1
         layers += [nn.Conv2d(width, c_out, 4, stride, 1, bias=False), nn.BatchNorm2d(c_out), nn.LeakyReLU(0.2)]
         width = c_out

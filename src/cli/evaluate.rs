@@ -1,7 +1,6 @@
 //! Owns `vqtok evaluate`: tokenizers judged on whole data sets, side by side.
 
 use super::common::{CheckpointFlags, MachineFlags, PixelFlags};
-use super::flags::remark;
 use super::inputs::InputFlags;
 use super::onnx::{OnnxFlags, RuntimeFlags};
 use super::outcome::Finished;
@@ -123,7 +122,7 @@ pub(super) fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
         summary += &format!("; {}: {}", text::path(path), bytes(page.len() as u64));
     }
     let fields = json!({"images": report.images, "failed": failed});
-    reporter.result("evaluated", &remark(&summary), fields);
+    reporter.result("evaluated", &summary, fields);
     Ok(Finished::of(failed == 0))
 }
 
@@ -245,7 +244,7 @@ fn groups(
     }
     let more = match most.len().checked_sub(GROUPS_MAX) {
         Some(more @ 1..) => {
-            format!("{} more: see {}\n", count(more as u64), remark(&JSON.to_string()))
+            format!("{} more: see {}\n", count(more as u64), JSON)
         }
         _ => String::new(),
     };

@@ -1,7 +1,6 @@
 //! Owns `vqtok inspect`: what a model, an output folder or a token file is.
 
 use super::common::CheckpointFlags;
-use super::flags;
 use super::onnx::OnnxFlags;
 use super::outcome::Finished;
 use crate::audit::{TokenFile, sources};
@@ -164,5 +163,5 @@ fn token_file(path: &Path, reporter: &Reporter) -> Result<Finished> {
 pub(super) fn model(card: &Card, reporter: &Reporter) {
     let lines: Vec<String> =
         card.lines().into_iter().map(|(name, value)| format!("{name:16} {value}")).collect();
-    reporter.result("model", &flags::remark(&lines.join("\n")), card.to_json());
+    reporter.result("model", &lines.join("\n"), card.to_json());
 }

@@ -1,6 +1,5 @@
 //! Owns `vqtok plan`: what tokenizing would plan, or what has changed since.
 
-use super::flags;
 use super::inputs::{FactFlags, InputFlags};
 use super::outcome::Finished;
 use super::printer::{ProgressPrinter, skipped_fields, unplanned_in_words};
@@ -75,7 +74,7 @@ fn planned(summary: &SurveySummary, reporter: &Reporter) {
     if *faulty > 0 {
         text += &format!("; {} of them can't be read", numbers::count(*faulty));
     }
-    text += &format!("; {}", flags::remark(&skipped.message()));
+    text += &format!("; {}", skipped.message());
     let mut fields = skipped_fields(skipped);
     fields["images"] = (*images).into();
     fields["faulty"] = (*faulty).into();

@@ -52,7 +52,7 @@ impl Reporter {
     pub(super) fn say(&self, event: &str, sentence: &str, fields: Value) {
         self.notices();
         match self.voice {
-            Voice::Human => beside_bar(|| console::err(&text::lines(sentence))),
+            Voice::Human => beside_bar(|| console::err(&shown(sentence))),
             Voice::Json => emit(event, fields),
         }
     }
@@ -60,7 +60,7 @@ impl Reporter {
     /// The result of a command: for people on stdout.
     pub(super) fn result(&self, event: &str, text: &str, fields: Value) {
         match self.voice {
-            Voice::Human => beside_bar(|| console::out(&text::lines(text))),
+            Voice::Human => beside_bar(|| console::out(&shown(text))),
             Voice::Json => emit(event, fields),
         }
     }
@@ -75,10 +75,9 @@ impl Reporter {
     /// Says what file systems refused since the last call.
     pub(super) fn notices(&self) {
         for notice in portable_fs::take_notices() {
-            let text = flags::remark(&notice);
             match self.voice {
-                Voice::Human => beside_bar(|| console::err(&text::lines(&text))),
-                Voice::Json => emit("notice", json!({"message": text})),
+                Voice::Human => beside_bar(|| console::err(&shown(&notice))),
+                Voice::Json => emit("notice", json!({"message": notice})),
             }
         }
     }
@@ -131,8 +130,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Lines for people, with flags for settings.
+fn shown(text: &str) -> String {
+    text::lines(&flags::remark(text)).into_owned()
+}
+
 fn emit(event: &str, mut fields: Value) {
     secrets::take_out(&mut fields);
+    flags::name_in(&mut fields);
     let mut line = json!({ "event": event });
     if let (Some(line), Value::Object(fields)) = (line.as_object_mut(), fields) {
         line.extend(fields);

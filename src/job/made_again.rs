@@ -34,16 +34,40 @@ impl Maker {
     pub(super) fn restore(
         &mut self,
         plan: &Plan,
-        (due, beside): (BTreeMap<usize, String>, &BTreeSet<usize>),
+        (mut due, beside): (BTreeMap<usize, String>, &BTreeSet<usize>),
         observer: &mut dyn Observer,
     ) -> Result<pipeline::Summary> {
+        // Whoever retried failed images took them as they were: files of other sizes than were planned. Those
+        // that had been failures then are so again by the planned sizes.
+        let mut resized = BTreeMap::new();
+        for partition in due.keys().copied().collect::<Vec<_>>() {
+            if has_resized(plan, partition)? {
+                resized.extend(due.remove_entry(&partition));
+            }
+        }
+        let (mut done, differ) =
+            self.restore_by(Sizes::Present, plan, resized.clone(), observer)?;
+        due.extend(resized.into_iter().filter(|(partition, _)| differ.contains_key(partition)));
+        let (rest, differ) = self.restore_by(Sizes::Planned, plan, due, observer)?;
+        done.add(rest);
+        let mut differ = differ.into_iter();
+        let Some((partition, failed)) = differ.next() else { return Ok(done) };
+        Err(changed(plan, partition, (failed, differ.len()), beside.contains(&partition)))
+    }
+
+    /// Those of a set of partitions that come back by one rule of sizes, and which don't.
+    fn restore_by(
+        &mut self,
+        sizes: Sizes,
+        plan: &Plan,
+        due: BTreeMap<usize, String>,
+        observer: &mut dyn Observer,
+    ) -> Result<(pipeline::Summary, Differ)> {
         let todo: Vec<usize> = due.keys().copied().collect();
         let mode = CommitMode::Restore(Arc::new(due));
-        let mut watched = Watched { inner: observer, differ: BTreeMap::new() };
-        let summary = self.tokenize(plan, &todo, mode, &mut watched)?;
-        let mut differ = watched.differ.into_iter();
-        let Some((partition, failed)) = differ.next() else { return Ok(summary) };
-        Err(changed(plan, partition, (failed, differ.len()), beside.contains(&partition)))
+        let mut watched = Watched { inner: observer, differ: Differ::new() };
+        let summary = self.tokenize(plan, &todo, (mode, sizes), &mut watched)?;
+        Ok((summary, watched.differ))
     }
 
     /// Makes the partitions that aren't there.
@@ -56,14 +80,14 @@ impl Maker {
         observer: &mut dyn Observer,
     ) -> Result<pipeline::Summary> {
         let todo: Vec<usize> = plan.committed()?.missing().collect();
-        self.tokenize(plan, &todo, CommitMode::New, observer)
+        self.tokenize(plan, &todo, (CommitMode::New, Sizes::Planned), observer)
     }
 
     fn tokenize(
         &mut self,
         plan: &Plan,
         todo: &[usize],
-        mode: CommitMode,
+        (mode, sizes): (CommitMode, Sizes),
         observer: &mut dyn Observer,
     ) -> Result<pipeline::Summary> {
         if todo.is_empty() {
@@ -75,7 +99,7 @@ impl Maker {
             batch_size: self.batch_size.unwrap_or(suits),
             on_error: OnError::Record,
             mode,
-            sizes: Sizes::Planned,
+            sizes,
             decode_time_max: pipeline::DECODE_TIME_MAX,
         };
         let _lock = plan.lock_shared()?;
@@ -114,10 +138,20 @@ fn changed(
     ))
 }
 
+/// Whether a file of a partition has another size than when it was planned.
+fn has_resized(plan: &Plan, partition: usize) -> Result<bool> {
+    let files = plan.partition(partition)?.into_iter().filter(|row| row.member.is_none());
+    let mut sizes = files.map(|row| (file::size(&plan.place(&row)), row.bytes));
+    Ok(sizes.any(|(today, planned)| today.is_some_and(|bytes| i64::try_from(bytes) != Ok(planned))))
+}
+
+/// The partitions that came out otherwise than they were, each with its first image that fails now, and why.
+type Differ = BTreeMap<usize, Option<[String; 2]>>;
+
 /// Passes everything on, and keeps which partitions came out otherwise than they were.
 struct Watched<'a> {
     inner: &'a mut dyn Observer,
-    differ: BTreeMap<usize, Option<[String; 2]>>,
+    differ: Differ,
 }
 
 impl Observer for Watched<'_> {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 use crate::storage;
-use crate::util::portable_fs::{self, Locked};
+use crate::util::portable_fs::{self, Locked, LockedFile};
 use crate::util::settings::RETRY_FAILED;
 use crate::util::text;
 
@@ -19,7 +19,7 @@ pub(super) const LOCK_FILE: &str = ".lock";
 /// system can't do that (NFS), on a hidden file in it; where it has no locks at all, not taken, and
 /// the user is told what that leaves unprotected.
 pub struct FolderLock {
-    _file: Option<File>,
+    _file: Option<LockedFile>,
 }
 
 impl FolderLock {
@@ -33,7 +33,7 @@ impl FolderLock {
                 "{}: a repair or retry is at work on this output; try again when it is done",
                 text::path(dir)
             ))),
-            Ok((Locked::Held, file)) => Ok(FolderLock { _file: Some(file) }),
+            Ok((Locked::Held, file)) => Ok(FolderLock { _file: Some(LockedFile(file)) }),
             Ok((Locked::Unknown, _)) => {
                 portable_fs::notice(
                     dir,
@@ -45,9 +45,9 @@ impl FolderLock {
                 Ok(FolderLock { _file: None })
             }
             // What can only be read needs no lock.
-            Err(_) => {
-                File::open(dir).map(|file| FolderLock { _file: Some(file) }).map_err(Error::io(dir))
-            }
+            Err(_) => File::open(dir)
+                .map(|file| FolderLock { _file: Some(LockedFile(file)) })
+                .map_err(Error::io(dir)),
         }
     }
 
@@ -62,7 +62,7 @@ impl FolderLock {
             return Ok(FolderLock { _file: None });
         }
         match FolderLock::take(dir, true).map_err(Error::io(dir))? {
-            (Locked::Held, file) => Ok(FolderLock { _file: Some(file) }),
+            (Locked::Held, file) => Ok(FolderLock { _file: Some(LockedFile(file)) }),
             (Locked::Busy, _) => Err(Error::busy(format!(
                 "{}: another job is at work on this output; try again when it is done",
                 text::path(dir)
@@ -105,7 +105,10 @@ mod tests {
         drop((one, two));
         let all = FolderLock::exclusive(plan).unwrap();
         assert_eq!(FolderLock::shared(plan).err().unwrap().exit_code(), 75);
+        // As a process has it that was just forked.
+        let inherited = all._file.as_ref().unwrap().0.try_clone().unwrap();
         drop(all);
         FolderLock::shared(plan).unwrap();
+        drop(inherited);
     }
 }

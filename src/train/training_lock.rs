@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use crate::error::{Error, Result};
-use crate::util::portable_fs::{self, Locked};
+use crate::util::portable_fs::{self, Locked, LockedFile};
 use crate::util::text;
 
 /// How often a folder may be gone again before that is no other training's doing: a link to nowhere, say.
@@ -18,7 +18,7 @@ const ATTEMPTS_MAX: usize = 100;
 ///
 /// # Errors
 /// Where another process holds it.
-pub(super) fn take(path: &Path, folder: &Path) -> Result<Option<File>> {
+pub(super) fn take(path: &Path, folder: &Path) -> Result<Option<LockedFile>> {
     let mut attempts = 1..=ATTEMPTS_MAX;
     loop {
         if let Some(parent) = path.parent() {
@@ -33,7 +33,7 @@ pub(super) fn take(path: &Path, folder: &Path) -> Result<Option<File>> {
             Err(error) => return Err(Error::io(path)(error)),
         };
         match portable_fs::try_lock(&file, true).map_err(Error::io(path))? {
-            Locked::Held if is_at(&file, path) => return Ok(Some(file)),
+            Locked::Held if is_at(&file, path) => return Ok(Some(LockedFile(file))),
             // It was removed between the two: a lock on it keeps nobody out.
             Locked::Held => {}
             Locked::Busy => {

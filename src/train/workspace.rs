@@ -18,7 +18,6 @@
 //! through. Without `state/` it is as good a model, and can't be trained further.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use candle_core::Tensor;
@@ -34,6 +33,7 @@ use crate::train::report::record;
 use crate::train::report::record::{LINES, Record};
 use crate::train::trainer::state::{Lengths, State};
 use crate::train::training_lock;
+use crate::util::portable_fs::LockedFile;
 use crate::util::regular_file::{ANY_SIZE, TEXT_BYTES_MAX};
 use crate::util::settings::{INIT_FROM, MODEL, RESUME, STEPS};
 use crate::util::{atomic_file, regular_file, text};
@@ -100,7 +100,7 @@ pub(super) struct Workspace {
     record: Option<Record>,
     checkpoints: Checkpoints,
     /// None where the file system has no locks.
-    _lock: Option<File>,
+    _lock: Option<LockedFile>,
 }
 
 impl Workspace {

@@ -94,6 +94,17 @@ pub(crate) fn try_lock(file: &File, exclusive: bool) -> io::Result<Locked> {
     }
 }
 
+/// An open file that lets go of its lock when it is dropped, also while a process that was forked meanwhile
+/// still has the file open: closing it alone would leave the lock to that one.
+pub(crate) struct LockedFile(pub(crate) File);
+
+impl Drop for LockedFile {
+    fn drop(&mut self) {
+        // Where that fails, closing it is what is left.
+        let _ = self.0.unlock();
+    }
+}
+
 fn has_no_locks(error: &io::Error) -> bool {
     // NFS makes locks of bytes from it, which need a file that is open for writing (EBADF); a
     // sandbox may forbid the call (EPERM).

@@ -126,15 +126,23 @@ pub(crate) fn is_mark(c: char) -> bool {
     matches!(c, OPEN | CLOSE)
 }
 
-/// A message in which `name` says how each of its settings is called.
+/// A message in which `name` says how each of its settings is called. Marks around anything else are a
+/// foreign text's, and stay.
 pub(crate) fn named(message: &str, name: impl Fn(&str) -> String) -> String {
     let mut out = String::with_capacity(message.len());
     let mut rest = message;
     while let Some((before, after)) = rest.split_once(OPEN) {
-        let Some((setting, behind)) = after.split_once(CLOSE) else { break };
         out += before;
-        out += &name(setting);
-        rest = behind;
+        match after.split_once(CLOSE) {
+            Some((setting, behind)) if ALL.iter().any(|known| known.0 == setting) => {
+                out += &name(setting);
+                rest = behind;
+            }
+            _ => {
+                out.push(OPEN);
+                rest = after;
+            }
+        }
     }
     out + rest
 }

@@ -132,11 +132,16 @@ fn the_manifest_agrees_with_itself() {
 
 /// The command of index `index`.
 fn pod(job: &Job, path: &str, index: usize) -> Child {
+    pod_of(job, path, index, |script| script)
+}
+
+/// That of a script that was changed.
+fn pod_of(job: &Job, path: &str, index: usize, change: impl Fn(String) -> String) -> Child {
     let spec = manifest();
     let args = &spec["spec"]["template"]["spec"]["containers"][0]["args"][0];
     let data = job.dir.path().to_str().unwrap();
     let script = args.as_str().unwrap().replace("/data/tokens", "/data/out");
-    let script = script.replace("/data/", &format!("{data}/"));
+    let script = change(script.replace("/data/", &format!("{data}/")));
     let mut shell = Command::new("sh");
     shell.args(["-c", &script]).env("PATH", path).env("JOB_COMPLETION_INDEX", index.to_string());
     shell.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
@@ -180,10 +185,19 @@ fn sigterm_to_a_pods_shell_ends_vqtok() {
     std::fs::write(job.path("bin/vqtok"), script).unwrap();
     let mode = std::fs::Permissions::from_mode(0o755);
     std::fs::set_permissions(job.path("bin/vqtok"), mode).unwrap();
-    let mut shell = pod(&job, &path, 0);
-    until("the pod's program", || job.path("ended.on").exists());
-    // SAFETY: a signal to a child that wasn't waited for yet.
-    assert_eq!(unsafe { libc::kill(shell.id() as i32, libc::SIGTERM) }, 0);
-    assert_eq!(shell.wait().unwrap().code(), Some(143));
-    assert_eq!(std::fs::read_to_string(ended).unwrap(), "TERM\n");
+    // Also before the shell knows whom to pass it on to.
+    for wait in ["", "sleep 0.5; "] {
+        let late = |script: String| {
+            assert_eq!(script.matches("child=$!").count(), 1, "{script}");
+            script.replace("child=$!", &format!("{wait}child=$!"))
+        };
+        let mut shell = pod_of(&job, &path, 0, late);
+        until("the pod's program", || job.path("ended.on").exists());
+        // SAFETY: a signal to a child that wasn't waited for yet.
+        assert_eq!(unsafe { libc::kill(shell.id() as i32, libc::SIGTERM) }, 0);
+        assert_eq!(shell.wait().unwrap().code(), Some(143));
+        assert_eq!(std::fs::read_to_string(&ended).unwrap(), "TERM\n");
+        std::fs::remove_file(&ended).unwrap();
+        std::fs::remove_file(job.path("ended.on")).unwrap();
+    }
 }

@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json;
 
-use crate::cli::flags;
 use crate::cli::progress::{Meter, Reporter};
 use crate::data::Skipped;
 use crate::job::{DamageReport, Event, Observer};
@@ -102,7 +101,7 @@ impl<'a> ProgressPrinter<'a> {
         for (index, (key, what)) in skipped.odd.iter().enumerate() {
             let of =
                 if key.is_empty() { String::new() } else { format!("{}: ", text::printable(key)) };
-            let text = format!("note: {of}{}", flags::remark(what));
+            let text = format!("note: {of}{what}");
             let fields = json!({"key": key, "note": settings::plain(what)});
             match index < SHOWN {
                 true => self.say("odd", &text, fields),
@@ -118,8 +117,7 @@ impl<'a> ProgressPrinter<'a> {
     /// Says what was passed over, where something was.
     fn listed(&self, skipped: &Skipped) {
         if skipped.total() > 0 {
-            let text = flags::remark(&skipped.message());
-            self.say("skipped", &text, skipped_fields(skipped));
+            self.say("skipped", &skipped.message(), skipped_fields(skipped));
         }
         self.odd(skipped);
     }

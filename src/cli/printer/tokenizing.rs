@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::json;
 
 use super::progress_printer::{ProgressPrinter, skipped_fields};
-use crate::cli::{finalize, flags};
+use crate::cli::finalize;
 use crate::data::source::labels::LabelLevel;
 use crate::job::{Appended, Pass, Planned, TokenizeSummary};
 use crate::pipeline::Event;
@@ -19,7 +19,7 @@ impl ProgressPrinter<'_> {
             "{} in {}, {}",
             counted(planned.images, "image"),
             counted(planned.partitions, "partition"),
-            flags::remark(&planned.skipped.message())
+            planned.skipped.message()
         );
         if let Some(appended) = &planned.appended {
             text += &format!(": {}", appended_in_words(appended));

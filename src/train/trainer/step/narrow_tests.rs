@@ -45,18 +45,21 @@ fn gradients_are_those_of_float32_within_the_rounding_of_what_is_read() {
         all.values().map(|g| length(g.iter().copied())).collect()
     };
     let largest = lengths(&wide).into_iter().fold(0.0, f64::max);
+    // Each convolution reads what is rounded by up to 2^-9 of it; norms keep what is off in proportion.
+    let convolutions = wide.keys().filter(|name| name.contains("conv") && name.ends_with("weight"));
+    let most = convolutions.count() as f64 / 512.0;
     let mut worst = 0.0f64;
     for ((name, wide), narrow) in wide.iter().zip(narrow.values()) {
         let off = length(wide.iter().zip(narrow).map(|(a, b)| a - b));
         // Biases in front of norms have no gradient but rounding.
         let share = off / (length(wide.iter().copied()) + 1e-3 * largest);
-        assert!(share < 0.08, "{name} is off by {share:.2e}");
+        assert!(share < 2.0 * most, "{name} is off by {share:.2e} of {most:.2e}");
         worst = worst.max(share);
     }
     let both = wide.values().flatten().zip(narrow.values().flatten());
     let all = length(both.map(|(a, b)| a - b)) / length(wide.values().flatten().copied());
-    println!("the worst gradient is off by {worst:.2e}, all together by {all:.2e}");
-    assert!(all < 0.02, "{all:.2e}");
+    println!("the worst gradient is off by {worst:.2e}, all together by {all:.2e} of {most:.2e}");
+    assert!(all < most, "{all:.2e} of {most:.2e}");
     // An input is rounded by 2^-9 of it.
     assert!(worst > 1.0 / 2048.0, "nothing was rounded: {worst:.2e}");
 }
