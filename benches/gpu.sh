@@ -35,9 +35,14 @@ prepare() {
         sed -n 's/.*"executable":"\([^"]*gpu-[^"]*\)".*/\1/p')
     cp target/release/vqtok "$to/vqtok" && cp "$bench" "$to/gpu-bench" &&
         cp benches/peers/encode_torch.py benches/peers/encode_torch_cuda.py "$to/peers/" &&
-        cp benches/gpu.sh benches/gpu_peers.sh "$to/" || return
-    # Training needs a binary of its own, which starts only where CUDA is.
+        cp benches/gpu.sh benches/gpu_peers.sh "$to/"
+}
+
+# Training needs a binary of its own, which starts only where CUDA is. Minutes of nvcc: never on a card's time.
+prepare_trainer() {
+    local to=$1
     command -v nvcc >/dev/null || return 0
+    cd "$(dirname "$here")" || return
     if cargo build --release --features candle-cuda --target-dir target/candle-cuda; then
         cp target/candle-cuda/release/vqtok "$to/vqtok-train"
     else
@@ -54,7 +59,9 @@ folder() {
 }
 
 if [ "${1:-}" = prepare ]; then
-    prepare "${2:?benches/gpu.sh prepare DIR}"
+    mkdir -p "${2:?benches/gpu.sh prepare DIR}" || exit
+    to=$(cd "$2" && pwd)
+    prepare "$to" && prepare_trainer "$to"
     exit
 fi
 
