@@ -8,7 +8,8 @@
 # About five minutes on an H200 (an estimate: no card has run it). PyTorch's rates are benches/gpu_peers.sh's.
 #
 #   benches/gpu.sh prepare DIR      without a card: builds, and puts all that a card's machine needs
-#                                   into DIR (about 30 MB; add golden cases and photos yourself)
+#                                   into DIR (about 30 MB, and a trainer where there is nvcc; add golden
+#                                   cases and photos yourself)
 #   DIR/gpu.sh                      with a card: runs what is in DIR, builds nothing
 #   benches/gpu.sh                  with a card and a toolchain: both
 #
