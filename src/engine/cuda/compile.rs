@@ -74,7 +74,8 @@ mod tests {
 
     #[test]
     fn kernels_compile_where_nvrtc_is() {
-        assert_eq!(kernel_names().count(), 16);
+        let all = KERNELS.matches("\nKERNEL ").count();
+        assert!(all > 0 && kernel_names().count() == all);
         if !Library::Nvrtc.is_present() {
             eprintln!("skipped: no {}", Library::Nvrtc.file());
             return;
