@@ -10,6 +10,7 @@ use crate::train::settings::augment::AugmentSettings;
 use crate::train::settings::codebook::{CodebookSettings, Estimator};
 use crate::train::settings::monitor::MonitorSettings;
 use crate::train::settings::perceptual::PerceptualSettings;
+use crate::util::pair::pair;
 
 /// The `[train]` table. Every field has a default; unknown ones are rejected.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -48,6 +49,7 @@ pub struct TrainSettings {
     /// Share of the steps over which the learning rate rises.
     pub warm_up_share: f64,
     /// AdamW's (b1, b2).
+    #[serde(deserialize_with = "pair")]
     pub betas: (f64, f64),
     /// AdamW's epsilon.
     pub epsilon: f64,
