@@ -24,7 +24,7 @@ const CONFIGURATIONS: usize = 64;
 const KNOBS_MAX: usize = 64;
 
 /// What plans are made for.
-pub(super) enum Target {
+pub(crate) enum Target {
     /// The GPU of a handle.
     Handle(sys::cudnnHandle_t),
     /// A GPU that is described, and isn't there: the tests'.
@@ -33,8 +33,25 @@ pub(super) enum Target {
 }
 
 impl Target {
+    /// An H200, in the words of cuDNN 9.8 and later.
+    #[cfg(test)]
+    pub(crate) fn h200() -> Target {
+        const H200: &str = r#"{"deviceVer":900,"multiProcessorCount":132,"warpSize":32,
+            "maxSharedMemoryPerBlock":49152,"maxSharedMemoryPerBlockOptin":232448,
+            "reservedSharedMemoryPerBlock":1024,"maxRegistersPerSM":65536,"maxCtasPerSM":32,
+            "maxThreadsPerBlock":1024,"maxThreadsPerSM":2048,"regsPerBlock":65536,
+            "totalGlobalMem":150000000000,"smClockRateKHz":1980000,"l2CacheSize":62914560,
+            "maxBlockSize":[1024,1024,64],"memClockRateKHz":3201000,
+            "maxGridSize":[2147483647,65535,65535],"supportCoopLaunch":1,"pciDeviceId":0,
+            "isTccDriver":0,"cudaDeviceId":0,"driverVer":13000,"deviceName":"NVIDIA H200"}"#;
+        let properties = Descriptor::new(Kind::CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR).unwrap();
+        let name = Attribute::CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION;
+        properties.set(name, Type::CUDNN_TYPE_CHAR, H200.as_bytes()).unwrap();
+        Target::Described(properties.finalize().unwrap())
+    }
+
     /// Says so to a heuristic or a plan, which name it differently.
-    pub(super) fn tell(&self, to: &Descriptor, names: [Option<Attribute>; 2]) -> Result<()> {
+    pub(crate) fn tell(&self, to: &Descriptor, names: [Option<Attribute>; 2]) -> Result<()> {
         match (self, names) {
             (Target::Handle(handle), [Some(name), _]) => {
                 to.set(name, Type::CUDNN_TYPE_HANDLE, &[*handle]).map(|_| ())
@@ -50,7 +67,7 @@ impl Target {
 
 /// A configuration in numbers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Choice {
+pub(crate) struct Choice {
     engine: i64,
     /// Kind and value.
     knobs: Vec<(u32, i64)>,
@@ -72,12 +89,12 @@ impl fmt::Display for Choice {
 
 impl Choice {
     #[cfg(test)]
-    pub(super) fn new(engine: i64, knobs: Vec<(u32, i64)>) -> Choice {
+    pub(crate) fn new(engine: i64, knobs: Vec<(u32, i64)>) -> Choice {
         Choice { engine, knobs, numerical: Vec::new(), behavior: Vec::new() }
     }
 
     /// What a configuration is.
-    pub(super) fn of(configuration: &Descriptor) -> Result<Choice> {
+    pub(crate) fn of(configuration: &Descriptor) -> Result<Choice> {
         let engine = Descriptor::new(Kind::CUDNN_BACKEND_ENGINE_DESCRIPTOR)?;
         let descriptor = Type::CUDNN_TYPE_BACKEND_DESCRIPTOR;
         let name = Attribute::CUDNN_ATTR_ENGINECFG_ENGINE;
@@ -129,7 +146,7 @@ impl Choice {
     }
 
     /// The same for another graph of the same operations; None where it doesn't suit.
-    pub(super) fn configuration(
+    pub(crate) fn configuration(
         &self,
         target: &Target,
         graph: &Descriptor,
@@ -185,7 +202,7 @@ fn suggested(
 }
 
 /// The plan of a configuration; None where it doesn't suit the device.
-pub(super) fn finalized(target: &Target, configuration: &Descriptor) -> Result<Option<Descriptor>> {
+pub(crate) fn finalized(target: &Target, configuration: &Descriptor) -> Result<Option<Descriptor>> {
     let plan = Descriptor::new(Kind::CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR)?;
     plan.link(Attribute::CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, configuration)?;
     let handle = Attribute::CUDNN_ATTR_EXECUTION_PLAN_HANDLE;
@@ -200,7 +217,7 @@ pub(super) fn finalized(target: &Target, configuration: &Descriptor) -> Result<O
 
 /// The configurations for a graph in cuDNN's order, each with a plan: all sound ones, of those that are
 /// compiled on the spot none but where there is no other.
-pub(super) fn candidates(target: &Target, graph: &Descriptor) -> Result<Vec<Choice>> {
+pub(crate) fn candidates(target: &Target, graph: &Descriptor) -> Result<Vec<Choice>> {
     use sys::cudnnBackendHeurMode_t::{CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_FALLBACK};
     let (mut ready, mut compiled) = (Vec::new(), Vec::new());
     for mode in [CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_FALLBACK] {
