@@ -129,14 +129,16 @@ impl Choice {
         Ok(Choice { engine: index[0], knobs: knobs.collect::<Result<_>>()?, numerical, behavior })
     }
 
-    /// Whether it sums in one order and in float32.
-    fn is_sound(&self) -> bool {
+    /// Whether it sums in one order and in float32, on tensor cores only where they may be.
+    fn is_sound(&self, tensor_cores: bool) -> bool {
         let refused = [
             Numerical::CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC,
             Numerical::CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION,
             Numerical::CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS,
         ];
-        !refused.iter().any(|note| self.numerical.contains(&(*note as u32)))
+        let has = |note: Numerical| self.numerical.contains(&(note as u32));
+        (tensor_cores || !has(Numerical::CUDNN_NUMERICAL_NOTE_TENSOR_CORE))
+            && !refused.map(has).contains(&true)
     }
 
     /// Whether its kernel is compiled when it is planned.
@@ -215,28 +217,43 @@ pub(crate) fn finalized(target: &Target, configuration: &Descriptor) -> Result<O
     }
 }
 
-/// The configurations for a graph in cuDNN's order, each with a plan: all sound ones, of those that are
-/// compiled on the spot none but where there is no other.
-pub(crate) fn candidates(target: &Target, graph: &Descriptor) -> Result<Vec<Choice>> {
+/// Offers the sound configurations for a graph with their plans, in cuDNN's order, until one is taken; of
+/// those that are compiled on the spot the first, and that only where there is no other. Tensor cores round
+/// factors of float32 to TF32.
+///
+/// # Errors
+/// What `take` says; no memory; a graph that the library refuses.
+pub(crate) fn offer(
+    target: &Target,
+    graph: &Descriptor,
+    tensor_cores: bool,
+    mut take: impl FnMut(Choice, Descriptor) -> Result<bool>,
+) -> Result<()> {
     use sys::cudnnBackendHeurMode_t::{CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_FALLBACK};
-    let (mut ready, mut compiled) = (Vec::new(), Vec::new());
+    let (mut offered, mut compiled) = (Vec::new(), Vec::new());
     for mode in [CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_FALLBACK] {
         for configuration in suggested(target, graph, mode)? {
             let choice = Choice::of(&configuration)?;
-            if !choice.is_sound() || ready.contains(&choice) {
+            if !choice.is_sound(tensor_cores) || offered.contains(&choice) {
                 continue;
             }
             if choice.is_compiled_on_the_spot() {
                 compiled.push((configuration, choice));
-            } else if finalized(target, &configuration)?.is_some() {
-                ready.push(choice);
+            } else if let Some(plan) = finalized(target, &configuration)? {
+                offered.push(choice.clone());
+                if take(choice, plan)? {
+                    return Ok(());
+                }
             }
         }
     }
+    if !offered.is_empty() {
+        return Ok(());
+    }
     for (configuration, choice) in compiled {
-        if ready.is_empty() && finalized(target, &configuration)?.is_some() {
-            ready.push(choice);
+        if let Some(plan) = finalized(target, &configuration)? {
+            return take(choice, plan).map(|_| ());
         }
     }
-    Ok(ready)
+    Ok(())
 }

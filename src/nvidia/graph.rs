@@ -29,10 +29,20 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
+    /// Which lies as N, C, H, W.
+    pub(crate) fn planes(sizes: [usize; 4]) -> Layout {
+        let [_, c, h, w] = sizes;
+        Layout { sizes, strides: [c * h * w, h * w, w, 1] }
+    }
+
     /// Which lies as N, H, W, C.
     pub(crate) fn channels_last(sizes: [usize; 4]) -> Layout {
         let [_, c, h, w] = sizes;
         Layout { sizes, strides: [h * w * c, 1, w * c, c] }
+    }
+
+    pub(crate) fn elements(&self) -> usize {
+        self.sizes.iter().product()
     }
 }
 

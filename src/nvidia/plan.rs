@@ -37,6 +37,25 @@ impl Plan {
         choice::finalized(target, &configuration)?.map(Plan::of).transpose()
     }
 
+    /// The first of the configurations that may compute a graph whose workspace isn't too large; None where
+    /// there is none.
+    ///
+    /// # Errors
+    /// No memory; a graph that the library refuses.
+    pub(crate) fn first(
+        target: &Target,
+        graph: &Descriptor,
+        tensor_cores: bool,
+        workspace_max: usize,
+    ) -> Result<Option<Plan>> {
+        let mut found = None;
+        choice::offer(target, graph, tensor_cores, |_, plan| {
+            found = Some(Plan::of(plan)?).filter(|plan| plan.workspace_bytes <= workspace_max);
+            Ok(found.is_some())
+        })?;
+        Ok(found)
+    }
+
     /// Queues a run, on the addresses of a pack.
     ///
     /// # Errors

@@ -29,7 +29,11 @@ pub(super) fn plan(target: &Target, shape: &ConvShape, choice: &Choice) -> Resul
 
 /// The choices for a shape, at least one.
 fn candidates(target: &Target, shape: &ConvShape) -> Result<Vec<Choice>> {
-    let found = choice::candidates(target, &graph(target, shape)?)?;
+    let mut found = Vec::new();
+    choice::offer(target, &graph(target, shape)?, true, |choice, _| {
+        found.push(choice);
+        Ok(false)
+    })?;
     if found.is_empty() {
         return Err(failed("cuDNN", "no configuration for a convolution", &format!("{shape:?}")));
     }

@@ -178,12 +178,6 @@ pub(crate) fn require_version(library: Library, version: &[usize]) -> Result<()>
     )))
 }
 
-/// A version as people write it.
-#[cfg(feature = "cuda")]
-pub(crate) fn dotted(version: &[usize]) -> String {
-    version.iter().map(usize::to_string).collect::<Vec<_>>().join(".")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
