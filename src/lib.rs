@@ -272,8 +272,8 @@ pub use job::{
     Likeness, ListedShare, ModelIdentity, Observer, OtherGrid, OtherModel, PartitionToMake,
     PartitionWorker, Pass, PixelSettings, Planned, RankFrom, RecipeChoice, Reconstruct,
     ReconstructSummary, Repair, RepairSummary, Share, Suggest, Suggestion, Survey, SurveySummary,
-    SurveyedImage, Tokenize, TokenizeSummary, Tokenizer, TokenizerOptions, Train, WrittenPlan,
-    set_threads,
+    SurveyedImage, Tokenize, TokenizeSummary, Tokenizer, TokenizerOptions, Train, TrainPrecision,
+    WrittenPlan, set_threads,
 };
 
 pub use audit::verify::verify;
