@@ -10,10 +10,10 @@ use super::events::{Event, Observer, Relay};
 use super::inputs::Inputs;
 use super::pixels::PixelSettings;
 use super::tokenizer_options::refuse_unfinished;
-use super::train_choices::{InitFrom, RecipeChoice};
+use super::train_choices::{InitFrom, RecipeChoice, TrainPrecision};
 use super::{places, resume};
 use crate::config::Recipe;
-use crate::engine::{DeviceChoice, Precision};
+use crate::engine::DeviceChoice;
 use crate::error::{Error, Result};
 use crate::model::compute_device::ComputeDevice;
 use crate::storage;
@@ -43,7 +43,7 @@ pub struct Train {
     budget: Option<Duration>,
     cache_crops: Option<u64>,
     device: DeviceChoice,
-    precision: Precision,
+    precision: TrainPrecision,
     pub(super) pixels: PixelSettings,
 }
 
@@ -72,7 +72,7 @@ impl Train {
             budget: None,
             cache_crops: None,
             device: DeviceChoice::Cpu,
-            precision: Precision::F32,
+            precision: TrainPrecision::F32,
             pixels: PixelSettings::default(),
         }
     }
@@ -104,8 +104,8 @@ impl Train {
         self
     }
 
-    /// What the network's convolutions read; bfloat16 on a GPU alone.
-    pub fn precision(mut self, precision: Precision) -> Train {
+    /// What convolutions make of their factors; other than float32 on a GPU alone.
+    pub fn precision(mut self, precision: TrainPrecision) -> Train {
         self.precision = precision;
         self
     }
@@ -192,9 +192,14 @@ impl Train {
     /// The device, where it trains in the precision that was asked for.
     fn compute_device(&self) -> Result<ComputeDevice> {
         let device = self.device.for_candle()?;
-        if device.is_cpu() && self.precision != Precision::F32 {
+        if device.is_cpu() && self.precision != TrainPrecision::F32 {
             let text = format!("{}: needs {DEVICE} cuda: the CPU trains in f32", self.precision);
             return Err(Error::setting(PRECISION, text));
+        }
+        if self.precision == TrainPrecision::Tf32 && !device.has_cudnn()? {
+            let text = "tf32: needs cuDNN 9, and a vqtok that was built with the features cuda and \
+                        candle-cuda; or use";
+            return Err(Error::setting(PRECISION, format!("{text} {PRECISION} f32")));
         }
         Ok(device)
     }
@@ -244,10 +249,15 @@ impl Train {
         places::writable_folder(MODEL, folder)?;
         let mut recipe = resume::with_absolute_paths(recipe.clone());
         recipe.train.device = self.compute_device()?;
-        recipe.train.narrow = self.precision == Precision::Bf16;
+        recipe.train.narrow = self.precision == TrainPrecision::Bf16;
+        recipe.train.tf32 = self.precision == TrainPrecision::Tf32;
         if !recipe.train.device.is_cpu() {
             let name = recipe.train.device.name();
-            let text = format!("training on {DEVICE} {name}, {PRECISION} {}", self.precision);
+            let by = if recipe.train.device.has_cudnn()? { "cuDNN" } else { "vqtok's own kernels" };
+            let precision = self.precision;
+            let text = format!(
+                "training on {DEVICE} {name}, {PRECISION} {precision}, convolutions by {by}"
+            );
             observer.event(&Event::Training(&train::Event::Notice(&text)));
         }
         keep_freed_memory();

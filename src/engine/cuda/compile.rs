@@ -5,10 +5,10 @@ use std::ffi::{CStr, CString, c_char};
 
 use cudarc::nvrtc::{result as nvrtc, sys as nvrtc_sys};
 
-use super::libraries::failed;
 use super::program::KERNELS;
 use crate::engine::device::Precision;
 use crate::error::Result;
+use crate::nvidia::errors::failed;
 
 /// Machine code of our kernels for an architecture such as `sm_90`: not PTX, which an older driver
 /// than the compiler refuses.

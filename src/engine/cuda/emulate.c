@@ -128,6 +128,10 @@ static void call_square_difference_parts(const uint64_t *a)
     square_difference_parts(P(0), P(1), P(2), W(3));
 }
 static void call_add_parts(const uint64_t *a) { add_parts(P(0), P(1), I(2)); }
+static void call_add_to_channels(const uint64_t *a)
+{
+    add_to_channels(P(0), P(1), W(2), I(3), I(4));
+}
 static void call_sums_of_channels(const uint64_t *a)
 {
     sums_of_channels(P(0), P(1), I(2), I(3), I(4));
@@ -206,6 +210,7 @@ static const struct {
     {"square_parts", call_square_parts, 3},
     {"square_difference_parts", call_square_difference_parts, 4},
     {"add_parts", call_add_parts, 3},
+    {"add_to_channels", call_add_to_channels, 5},
     {"sums_of_channels", call_sums_of_channels, 5},
     {"add_rows", call_add_rows, 4},
     {"max_pool_2", call_max_pool_2, 5},

@@ -93,6 +93,10 @@ pub struct TrainSettings {
     /// recipe either. Weights, moments, norms, losses and the quantizer are float32.
     #[serde(skip)]
     pub narrow: bool,
+    /// Whether convolutions of a step may multiply in TF32, on a GPU; what they read and sum is float32. No part
+    /// of the recipe either.
+    #[serde(skip)]
+    pub tf32: bool,
 }
 
 /// The `[train.init]` table.
@@ -154,6 +158,7 @@ impl Default for TrainSettings {
             picture_every: 0,
             device: ComputeDevice::default(),
             narrow: false,
+            tf32: false,
         }
     }
 }
