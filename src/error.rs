@@ -256,6 +256,9 @@ pub(crate) const FOLDER_IN_THE_WAY: &str =
 /// The same of a file in the place of an output's folder.
 pub(crate) const FILE_IN_THE_WAY: &str =
     "it is a file, where a folder of the output belongs; move it away, then run `vqtok repair`";
+/// What there is to say of a plan that wasn't appended to those of its output.
+pub(crate) const NO_PLAN_OF_OURS: &str =
+    "no shard is of it: remove it, and append again what it was to add";
 
 /// Whether a message is about a path, or about a file below it.
 fn begins_with(text: &str, path: &str) -> bool {

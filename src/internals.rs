@@ -2,7 +2,8 @@
 //! paths. Not for others: it changes with any version.
 
 pub mod audit {
-    pub use crate::audit::{TokenFile, report, verify};
+    pub use crate::audit::{TokenFile, report};
+    pub use crate::job::verify;
 }
 pub mod checkpoint {
     pub use crate::checkpoint::{open, probe};

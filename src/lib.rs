@@ -273,10 +273,9 @@ pub use job::{
     PartitionWorker, Pass, PixelSettings, Planned, RankFrom, RecipeChoice, Reconstruct,
     ReconstructSummary, Repair, RepairSummary, Share, Suggest, Suggestion, Survey, SurveySummary,
     SurveyedImage, Tokenize, TokenizeSummary, Tokenizer, TokenizerOptions, Train, TrainPrecision,
-    WrittenPlan, set_threads,
+    WrittenPlan, set_threads, verify,
 };
 
-pub use audit::verify::verify;
 pub use audit::{BadRows, Finding, Part, VerifyReport};
 pub use checkpoint::onnx::OnnxSettings;
 pub use config::{Recipe, TokenizeRecipe};

@@ -148,6 +148,14 @@ impl Dataset {
         files.filter_map(|kind| Some((text(kind, "path")?, text(kind, "sha256")?))).collect()
     }
 
+    /// Where the files beside a partition's shard lie.
+    pub(super) fn beside(&self, index: usize) -> Vec<String> {
+        let shard = self.shard(index).unwrap_or_default();
+        let paths =
+            ["failures", "codebook"].map(|kind| shard[kind]["path"].as_str().map(String::from));
+        paths.into_iter().flatten().collect()
+    }
+
     /// The start of the sha256 of a partition's shard, as recorded.
     pub(super) fn shard_start(&self, index: usize) -> Option<u64> {
         let shard = self.shard(index).ok()?;
@@ -219,6 +227,20 @@ impl Dataset {
             return Err(format!("{name}: its sha256 is not the one in {NAME}"));
         }
         signed(&bytes).map_err(|problem| format!("{name}: {problem}"))
+    }
+
+    /// The files of a part that aren't those which it names, in one line each.
+    pub(super) fn changed_files(&self, number: usize) -> Vec<String> {
+        let files = ["shards", "codebook"].map(|kind| &self.value["parts"][number][kind]);
+        let problem = |file: &Value| {
+            let name = file["path"].as_str().filter(|name| is_part(name)).unwrap_or_default();
+            match FileFacts::of(&self.dir, name) {
+                Ok(facts) if file["sha256"] == facts.sha256.as_str() => None,
+                Ok(_) => Some(format!("{name}: its sha256 is not the one in {NAME}")),
+                Err(error) => Some(error.to_string()),
+            }
+        };
+        files.into_iter().filter_map(problem).collect()
     }
 
     /// What isn't as it must be of a part: its list against the shards, its codebook counts against

@@ -3,6 +3,7 @@
 
 use crate::audit::hex::hex;
 use crate::storage::{self, Cursor};
+use crate::util::error_text;
 use std::collections::BTreeSet;
 use std::io::{ErrorKind, Read};
 use std::path::Path;
@@ -154,6 +155,8 @@ fn unread(path: &Path, error: std::io::Error) -> Error {
     match error.kind() {
         ErrorKind::NotFound => Error::corrupt(path, "it is missing"),
         ErrorKind::IsADirectory => Error::corrupt(path, FOLDER_IN_THE_WAY),
+        // A pipe, a device: repaired as what is damaged is.
+        ErrorKind::InvalidInput => Error::corrupt(path, error_text::reason(&error)),
         _ => Error::io(path)(error),
     }
 }

@@ -106,8 +106,13 @@ impl<'a> Looked<'a> {
                 report.bytes += part.bytes;
                 self.parts.push(part.value);
             }
-            // What the part of a bad shard, or of a lost plan, must say isn't known.
-            Err(_) if bad => self.parts.push(Value::Null),
+            // What the part of a bad shard, or of a lost plan, must say isn't known, but by its digests.
+            Err(_) if bad => {
+                for problem in dataset.changed_files(number) {
+                    report.find(Part::Dataset, problem);
+                }
+                self.parts.push(Value::Null);
+            }
             Err(problem) => {
                 report.find(Part::Dataset, problem);
                 self.parts.push(Value::Null);

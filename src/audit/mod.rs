@@ -41,7 +41,7 @@ mod row_check;
 mod rows;
 pub(crate) mod sources;
 mod strays;
-pub mod verify;
+pub(crate) mod verify;
 
 pub use facts::{Finding, Part, VerifyReport};
 pub use read::TokenFile;
@@ -49,4 +49,4 @@ pub(crate) use read::{Asked, Beside, Grid, GridRow, MadeBy};
 pub use report::report;
 pub use rows::BadRows;
 pub(crate) use strays::of_finished as strays_of_finished;
-pub use verify::verify;
+pub(crate) use verify::verify;

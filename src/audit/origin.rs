@@ -5,11 +5,15 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use sha2::{Digest, Sha256};
+
 use super::dataset::Dataset;
 use super::facts::FileFacts;
 use super::folders::{self, Folders};
+use super::partition;
 use super::plan::{self, PlanFacts};
 use super::plans::Plans;
+use crate::audit::hex::hex;
 use crate::audit::parquet_file::ParquetFile;
 use crate::storage;
 
@@ -75,6 +79,23 @@ pub(super) fn other_plan(dir: &Path, plan: &PlanFacts, recorded: Option<&str>) -
         }
     }
     example.filter(|_| seen >= least).map(|(_, name)| name)
+}
+
+/// A file of the same settings that lies beside a shard behind the partitions of all plans: the plan was
+/// lost, and that shard. A plan is there before anything is made of it.
+pub(super) fn unplanned_beside(dir: &Path, plans: &Plans) -> Option<String> {
+    let identity = hex(&Sha256::digest(&plans.first()?.identity_text));
+    let ours = |entry: &folders::Entry| {
+        let index = partition::sidecar_of(&entry.name).filter(|_| !entry.is_dir);
+        let Some(index) = index.filter(|&index| index >= plans.partitions()) else { return false };
+        let sheet = ParquetFile::open_plain(&dir.join(&entry.path), Some(&[]));
+        sheet.is_ok_and(|sheet| {
+            let says = |key: &str, due: &str| sheet.entries.get(key).is_some_and(|is| is == due);
+            says("vqtok.identity_sha256", &identity) && says("vqtok.partition", &index.to_string())
+        })
+    };
+    let files = ["failures", "codebook"].into_iter().flat_map(|kind| folders::entries(dir, kind));
+    files.filter(ours).map(|entry| entry.path).min()
 }
 
 /// A shard of the same settings behind the partitions of all plans: its plan was lost.

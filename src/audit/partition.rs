@@ -1,7 +1,7 @@
 //! Owns the proof of one partition: its shard, row by row, against plan, sidecars and its own
 //! metadata. Must not know: the writer, other partitions.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::description::{TOKENS_V1, TOKENS_V2, check_columns};
 use super::facts::{FileFacts, PartitionFacts};
@@ -26,16 +26,6 @@ pub(super) fn sidecar_of(name: &str) -> Option<usize> {
     let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
     let fits = hash.len() == 16 && hash.bytes().all(hex) && format!("part-{index:05}") == shard;
     fits.then_some(index)
-}
-
-/// The failures that belong to a shard, where they are there: the shard's own digest names them.
-pub(super) fn failures_of(dir: &Path, shard: &Path) -> Option<PathBuf> {
-    let inner = shard.strip_prefix(dir.join("tokens")).ok()?;
-    let stem = inner.with_extension("");
-    let stem = stem.to_str()?;
-    let facts = FileFacts::of(dir, &format!("tokens/{stem}.parquet")).ok()?;
-    let path = dir.join(format!("failures/{stem}-{}.parquet", &facts.sha256[..16]));
-    storage::facts(&path).is_ok_and(|facts| facts.is_file).then_some(path)
 }
 
 /// Verifies a partition that is there.

@@ -4,12 +4,13 @@
 use std::path::Path;
 
 use super::dataset::Dataset;
-use super::facts::{Part, VerifyReport};
+use super::facts::{FileFacts, Part, VerifyReport};
 use super::folders::{self, Folders};
 use super::origin;
 use super::plan::{self, PlanFacts};
+use super::verify::WrittenAnew;
 use crate::audit::parquet_file::ParquetFile;
-use crate::error::{Error, FOLDER_IN_THE_WAY, Result};
+use crate::error::{Error, FOLDER_IN_THE_WAY, NO_PLAN_OF_OURS, Result};
 use crate::storage;
 use crate::util::text;
 
@@ -112,7 +113,7 @@ pub(super) fn count(dir: &Path) -> usize {
 /// A folder that holds no output; a file that the system doesn't let us read.
 pub(super) fn verify(
     dir: &Path,
-    dataset: Option<&Dataset>,
+    (dataset, written_anew): (Option<&Dataset>, &WrittenAnew),
     report: &mut VerifyReport,
 ) -> Result<Plans> {
     let count = count(dir).max(dataset.map_or(0, Dataset::plans)).max(1);
@@ -145,8 +146,9 @@ pub(super) fn verify(
                 let files = [&facts.file].into_iter().chain(&facts.named);
                 report.bytes += files.map(|file| file.bytes).sum::<u64>();
                 let recorded = dataset.and_then(|data| data.plan_text(number, "file/sha256"));
-                if recorded.is_some_and(|recorded| recorded != facts.file.sha256) {
-                    let problem = "its sha256 is not the one in dataset.json";
+                if let Some(problem) =
+                    otherwise(recorded, &facts.file, || written_anew(dir, number))
+                {
                     report.find(part, format!("{name}: {problem}"));
                 }
                 plans.good.push(facts);
@@ -155,10 +157,28 @@ pub(super) fn verify(
             Err(_) if is_recorded_otherwise(dir, number, dataset) => {
                 report.find(part, format!("{name} is another output's, or was made anew: it isn't the plan that dataset.json has"));
             }
-            Err(error) => report.find(part, error.to_string()),
+            Err(error) => {
+                let is_used = number == 0
+                    || number < dataset.map_or(0, Dataset::plans)
+                    || number + 1 < count
+                    || plans.good.len() < number
+                    || folders::highest(dir).is_some_and(|last| last >= plans.partitions());
+                report.find(
+                    part,
+                    match is_used {
+                        true => error.to_string(),
+                        false => format!("{error}; {NO_PLAN_OF_OURS}"),
+                    },
+                );
+            }
         }
     }
-    if let Some(shard) = plans.are_whole().then(|| origin::unplanned(dir, &plans)).flatten() {
+    let whole = plans.are_whole();
+    let behind = whole.then(|| origin::unplanned(dir, &plans)).flatten().or_else(|| {
+        // Where `dataset.json` says how large it is, such files are strays.
+        (whole && dataset.is_none()).then(|| origin::unplanned_beside(dir, &plans)).flatten()
+    });
+    if let Some(shard) = behind {
         let name = plan::name(plans.count);
         let why =
             format!("{shard} was made with this output's settings and is of no plan that is there");
@@ -169,6 +189,24 @@ pub(super) fn verify(
         plans.lie = folders::as_they_lie(dir);
     }
     Ok(plans)
+}
+
+/// What there is to say of a plan's file that isn't the one that was written, by what is `recorded`, or else
+/// by what it is when written anew.
+fn otherwise(
+    recorded: Option<&str>,
+    file: &FileFacts,
+    written_anew: impl Fn() -> Option<String>,
+) -> Option<&'static str> {
+    match recorded {
+        Some(recorded) if recorded != file.sha256 => {
+            Some("its sha256 is not the one in dataset.json")
+        }
+        Some(_) => None,
+        None => written_anew()
+            .filter(|anew| *anew != file.sha256)
+            .map(|_| "it isn't as it was written: it is damaged, though its rows can be read"),
+    }
 }
 
 /// Whether a plan says of itself that it isn't the one that `dataset.json` has.

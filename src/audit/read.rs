@@ -191,7 +191,7 @@ impl Current {
         if self.batches.is_none() {
             match self.sheet.batches_of(&self.layout.roots(), Some(self.group)) {
                 Ok(batches) => self.batches = Some(batches),
-                Err(error) => return Some(self.give_up(rows, reason_of(error))),
+                Err(error) => return Some(self.give_up(rows, reason_of(&error))),
             }
         }
         let batches = self.batches.as_mut()?;
@@ -267,17 +267,14 @@ fn open(path: &Path, asked: &Asked) -> Result<(ParquetFile, ColumnLayout)> {
 fn lost(path: &Path, error: &Error) -> BadRows {
     // Its footer may still count its rows.
     let rows = ParquetFile::open_plain(path, Some(&[])).map_or(0, |sheet| sheet.rows);
-    let problem = match error {
-        Error::Corrupt { reason, .. } => reason.to_string(),
-        Error::Io { source, .. } => error_text::reason(source),
-        other => other.to_string(),
-    };
-    BadRows::all_of(path, rows, problem)
+    BadRows::all_of(path, rows, reason_of(error))
 }
 
-fn reason_of(error: Error) -> String {
+/// Why a file can't be read, without its path.
+pub(super) fn reason_of(error: &Error) -> String {
     match error {
         Error::Corrupt { reason, .. } => reason.to_string(),
+        Error::Io { source, .. } => error_text::reason(source),
         other => other.to_string(),
     }
 }

@@ -67,6 +67,9 @@ pub struct AuditReport {
     pub failed_by_error: BTreeMap<String, u64>,
     /// The first of them.
     pub failures: Vec<FailureReport>,
+    /// Those that are lost with their files; they are among what can't be used.
+    #[serde(skip)]
+    pub(crate) lost_failures: Vec<BadRows>,
 }
 
 impl AuditReport {
@@ -243,15 +246,20 @@ fn report_now(path: &Path) -> Result<(AuditReport, Uses)> {
         failed_by_stage: BTreeMap::new(),
         failed_by_error: BTreeMap::new(),
         failures: Vec::new(),
+        lost_failures: Vec::new(),
     };
     for ((names, size), uses) in columns.levels.into_iter().zip(counts.levels) {
         report.take_level(&names.tokens, size, uses);
     }
-    let failures = match tokens.sources().output {
+    let (failures, lost) = match tokens.sources().output {
         Some(_) => tokens.sources().failures(),
-        None => sources::of(&path.join("failures")).map_or(Vec::new(), |found| found.files),
+        None => {
+            let found = sources::of(&path.join("failures"));
+            (found.map_or(Vec::new(), |found| found.files), Vec::new())
+        }
     };
     failures.iter().for_each(|file| report.failures_of(file));
+    report.take_lost(lost);
     Ok((report, uses))
 }
 
@@ -268,6 +276,14 @@ impl AuditReport {
             uses.truncate(uses.iter().rposition(|&uses| uses > 0).map_or(0, |last| last + 1));
         }
         self.levels.push(level(column, uses, codes));
+    }
+
+    /// Counts failures that are lost among what can't be used.
+    fn take_lost(&mut self, lost: Vec<BadRows>) {
+        // A file that can't be counted is something lost all the same.
+        self.unusable += lost.iter().map(|bad| bad.count().max(1)).sum::<u64>();
+        self.problems.extend(lost.iter().map(BadRows::in_words));
+        self.lost_failures = lost;
     }
 
     /// Adds a file of failures; one that can't be read is a problem.

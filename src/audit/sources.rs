@@ -4,16 +4,17 @@
 //! Of an output only its own shards are read: a copy beside them would count its rows twice. What
 //! isn't its own, and what is missing, is told.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
 use super::dataset::Dataset;
 use super::folders::{self, Folders};
-use super::partition::failures_of;
-use super::{dataset, origin, plan, plans, strays};
+use super::rows::BadRows;
+use super::{dataset, failures, origin, plan, plans, strays};
 use crate::audit::parquet_file::ParquetFile;
-use crate::error::{Error, Result};
+use crate::error::{Error, NO_PLAN_OF_OURS, Result};
 use crate::storage;
 use crate::util::text;
 
@@ -49,10 +50,17 @@ impl Sources {
         unfinished.into_iter().chain(strays).chain(self.notes.iter().cloned()).collect()
     }
 
-    /// The files with the failures that belong to the shards.
-    pub fn failures(&self) -> Vec<PathBuf> {
-        let Some(dir) = &self.output else { return Vec::new() };
-        self.files.iter().filter_map(|shard| failures_of(dir, shard)).collect()
+    /// The files with the failures that belong to the shards, and the failures that are lost.
+    pub fn failures(&self) -> (Vec<PathBuf>, Vec<BadRows>) {
+        let (mut files, mut lost) = (Vec::new(), Vec::new());
+        for shard in &self.files {
+            let Some(dir) = &self.output else { continue };
+            match failures::of_shard(dir, shard) {
+                Ok(file) => files.extend(file),
+                Err(bad) => lost.push(bad),
+            }
+        }
+        (files, lost)
     }
 }
 
@@ -129,6 +137,19 @@ pub(crate) fn is_own(inner: &Path) -> bool {
         Some(_) => folder,
         None => plan || strays::TOP.contains(&&*first) || folder,
     }
+}
+
+/// The files beside the shards of a finished output that aren't there, by their names.
+pub(crate) fn lost_beside(dir: &Path) -> Vec<String> {
+    let Ok(Some(dataset)) = dataset::read(dir) else { return Vec::new() };
+    if origin::is_foreign(dir, &dataset).is_some() {
+        return Vec::new();
+    }
+    let kinds = ["failures", "codebook"].into_iter();
+    let there = kinds.flat_map(|kind| folders::entries(dir, kind)).map(|entry| entry.path);
+    let there: BTreeSet<String> = there.collect();
+    let named = (0..dataset.partitions()).flat_map(|index| dataset.beside(index));
+    named.filter(|path| !there.contains(path)).collect()
 }
 
 fn is_file(path: &Path) -> bool {
@@ -271,6 +292,12 @@ fn outline(dir: &Path, dataset: Option<&Dataset>, notes: &mut Vec<String>) -> Ou
     }
     for number in named..plans::count(dir).max(usize::from(named == 0)) {
         match ParquetFile::open(&dir.join(plan::name(number)), None) {
+            Ok(plan) if !stands_upon(&plan, number, &outline) => {
+                let name = plan::name(number);
+                let what = "it wasn't appended to the plans beside it";
+                notes.push(format!("{name}: {what}; {NO_PLAN_OF_OURS}"));
+                break;
+            }
             Ok(plan) => {
                 let digest = plan.entries.get("vqtok.plan_sha256").map(String::as_str);
                 let size = plan.entries.get("vqtok.shards_a_folder");
@@ -295,6 +322,12 @@ fn outline(dir: &Path, dataset: Option<&Dataset>, notes: &mut Vec<String>) -> Ou
         }
     }
     outline
+}
+
+/// Whether a plan was appended to those before it, as far as these are known.
+fn stands_upon(plan: &ParquetFile, number: usize, before: &Outline) -> bool {
+    let last = before.digests.last().map(|(_, digest)| digest).filter(|digest| !digest.is_empty());
+    number == 0 || last.is_none_or(|last| plan.entries.get("vqtok.after") == Some(last))
 }
 
 impl Sources {

@@ -104,6 +104,8 @@ pub(super) fn find(dir: &Path, known: &Known<'_>) -> Strays {
                 _ if known.displaced.contains(&path) => {}
                 Some(partition) if known.is_sidecar(&path, folder, partition) => {}
                 Some(partition) if known.bad.contains(&partition) => {}
+                Some(partition)
+                    if partition >= known.partitions && !known.lost_plans.is_empty() => {}
                 // Its worker is at work, was beaten, or died before the shard was there.
                 Some(_) if !known.finished => strays.leftovers.push(path),
                 _ => strays.take(path, is_dir),

@@ -4,7 +4,8 @@
 //! What is proven: the plan's digest; that every planned image is in exactly one of shard and
 //! failures, under its planned key and uri; that codes are in range and their hashes and counts
 //! right; that sidecars and `codebook.parquet` follow from the shards and `dataset.json` from all
-//! of them; and every file's sha256. So one flipped bit in any file is found.
+//! of them; and every file's sha256. So one flipped bit in any file is found. Where `dataset.json` hasn't
+//! recorded a plan's file, whoever can write that file anew tells whether it is as it was written.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -23,22 +24,25 @@ use crate::error::{Error, FOLDER_IN_THE_WAY, Result};
 use crate::storage;
 use crate::util::compute_pool;
 
+/// Tells of the plan with so many before it which sha256, in hex, its file has when it is written anew from
+/// what stands in it; None where that isn't known.
+pub(crate) type WrittenAnew = dyn Fn(&Path, usize) -> Option<String>;
+
 /// Verifies an output folder. Damage is in the report.
 ///
 /// # Errors
 /// What can't be looked at: a folder that isn't there or holds no output, an output of a later
 /// version, a file that the system doesn't let us read.
-pub fn verify(dir: impl AsRef<Path>) -> Result<VerifyReport> {
-    let dir = dir.as_ref();
+pub(crate) fn verify(dir: &Path, written_anew: &WrittenAnew) -> Result<VerifyReport> {
     compute_pool::check_environment()?;
-    storage::complete(dir, || verify_now(dir))
+    storage::complete(dir, || verify_now(dir, written_anew))
 }
 
-fn verify_now(dir: &Path) -> Result<VerifyReport> {
+fn verify_now(dir: &Path, written_anew: &WrittenAnew) -> Result<VerifyReport> {
     storage::list(dir).map_err(Error::io(dir))?;
     let mut report = VerifyReport::default();
     let dataset = read_dataset(dir, &mut report)?;
-    let plans = plans::verify(dir, dataset.as_ref(), &mut report)?;
+    let plans = plans::verify(dir, (dataset.as_ref(), written_anew), &mut report)?;
     // What `dataset.json` describes: all, unless something was appended that isn't finished.
     let described = dataset.as_ref().map(|dataset| (dataset.plans(), dataset.partitions()));
     report.finished &= described.is_none_or(|(described, _)| described >= plans.count);
@@ -56,7 +60,7 @@ fn verify_now(dir: &Path) -> Result<VerifyReport> {
     let then = looked.then.as_ref().unwrap_or(&looked.sums);
     let sums = [then, &looked.sums];
     verify_codebook(dir, &mut report, sums, dataset.as_ref(), plans.first())?;
-    if let Some(dataset) = dataset.as_ref().filter(|_| plans.are_whole()) {
+    if let Some(dataset) = &dataset {
         verify_dataset(dir, &mut report, dataset, then, &looked)?;
     }
     let named = plans.good.iter().flat_map(|plan| &plan.named).map(|file| file.path.clone());
@@ -198,7 +202,13 @@ fn verify_codebook(
         report.find(Part::Codebook, format!("{name}: {FOLDER_IN_THE_WAY}"));
         return Ok(());
     }
-    let file = FileFacts::of(dir, name)?;
+    let file = match FileFacts::of(dir, name) {
+        Err(Error::Corrupt { reason, .. }) => {
+            report.find(Part::Codebook, format!("{name}: {reason}"));
+            return Ok(());
+        }
+        file => file?,
+    };
     report.bytes += file.bytes;
     let recorded = dataset.and_then(|d| d.text("/codebook/file/sha256"));
     let differs = recorded.is_some_and(|recorded| recorded != file.sha256);
@@ -206,7 +216,8 @@ fn verify_codebook(
     if differs && !anew {
         report.find(Part::Codebook, format!("{name}: its sha256 is not the one in dataset.json"));
     }
-    let unknown = report.missing > 0 && (report.finished || dataset.is_none());
+    let lost_plan = report.findings.iter().any(|finding| finding.part.is_plan());
+    let unknown = (report.missing > 0 || lost_plan) && (report.finished || dataset.is_none());
     if unknown || !report.bad_partitions().is_empty() {
         return Ok(());
     }

@@ -130,6 +130,12 @@ fn shards(dir: &Path, reporter: &Reporter) -> Result<Finished> {
             json!({"path": text::lossy(&missing.path), "rows": missing.rows}),
         );
     }
+    let beside = sources::lost_beside(dir);
+    for missing in &beside {
+        let path = dir.join(missing);
+        let text = format!("missing: {}; `vqtok repair` rebuilds it", text::path(&path));
+        reporter.result("missing", &text, json!({"path": text::lossy(&path)}));
+    }
     for foreign in &sources.foreign {
         let text = format!(
             "foreign: {}: {}",
@@ -142,8 +148,10 @@ fn shards(dir: &Path, reporter: &Reporter) -> Result<Finished> {
         let text = format!("stray: {} isn't the output's own", text::printable(stray));
         reporter.result("stray", &text, json!({"path": stray}));
     }
-    let whole =
-        sources.missing.is_empty() && sources.foreign.is_empty() && sources.strays.is_empty();
+    let whole = sources.missing.is_empty()
+        && beside.is_empty()
+        && sources.foreign.is_empty()
+        && sources.strays.is_empty();
     Ok(if whole { Finished::Clean } else { Finished::WithFailures })
 }
 

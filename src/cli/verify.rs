@@ -2,10 +2,10 @@
 
 use super::outcome::Finished;
 use crate::audit::VerifyReport;
-use crate::audit::verify::verify;
 use crate::cli::progress::Reporter;
 use crate::error::Result;
 use crate::job::places::holds_model;
+use crate::job::verify;
 use crate::util::numbers::counted;
 use crate::util::{numbers, text};
 use serde_json::json;

@@ -195,6 +195,7 @@ fn read_other(
     let padding = Padding::of(&report.made_by);
     let images = read(other, (looks, padding), draw, observer)?;
     let unreadable = Some(unreadable(&images, &mut report));
+    report.lost_failures.iter().for_each(|lost| observer.event(&Event::BadRows(lost)));
     let another_model = [made_by, &report.made_by].map(|by| by.get("weights_sha256"));
     let another_model = matches!(another_model, [Some(a), Some(b)] if a != b);
     let mut notes = report.notes;
@@ -228,6 +229,7 @@ fn findings(
     observer: &mut dyn Observer,
 ) -> Result<Findings> {
     let unreadable = unreadable(images, &mut report);
+    report.lost_failures.iter().for_each(|lost| observer.event(&Event::BadRows(lost)));
     let mut twins = twins::find(settings, (images, low), other, observer)?;
     // What shows nothing is far from all others by that alone.
     let places = low.found.iter().map(|(at, _)| *at);
@@ -274,6 +276,7 @@ fn findings(
 /// tells the same.
 fn unreadable(images: &Images, report: &mut AuditReport) -> Unreadable {
     let mut found = images.bad.clone();
+    report.lost_failures.iter().for_each(|lost| found.take(lost));
     let told = report.unusable.max(u64::from(!report.complete()));
     if told > found.rows {
         found = Unreadable { rows: told, list: report.problems.clone() };

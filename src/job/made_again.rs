@@ -125,6 +125,7 @@ fn changed(
     let why = failed.map_or_else(String::new, |[key, error]| {
         format!(" ('{}' fails now: {error})", text::printable(&key))
     });
+    let stays = if there { "it stays as it is: " } else { "" };
     let remove = if there { "remove the shard and " } else { "" };
     let others = match others {
         0 => String::new(),
@@ -132,7 +133,7 @@ fn changed(
     };
     Error::mismatch(format!(
         "{}: {what}, since its images, or what the model computes here, have changed since{why}{others}; \
-         it stays as it is: restore the images or {or}, or {remove}run the same `vqtok tokenize` again to \
+         {stays}restore the images or {or}, or {remove}run the same `vqtok tokenize` again to \
          have it made of what is there now",
         text::path(shard)
     ))

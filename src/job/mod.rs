@@ -49,6 +49,7 @@ mod tokenizer;
 mod tokenizer_options;
 mod train;
 mod train_choices;
+mod verify;
 mod worker;
 mod write_plan;
 
@@ -79,6 +80,7 @@ pub use tokenizer::Tokenizer;
 pub use tokenizer_options::TokenizerOptions;
 pub use train::Train;
 pub use train_choices::{InitFrom, RecipeChoice, TrainPrecision};
+pub use verify::verify;
 pub use worker::PartitionWorker;
 pub use write_plan::{PartitionToMake, WrittenPlan};
 

@@ -11,7 +11,8 @@ use super::same_model;
 use super::tokenize::check_batch_size;
 use super::tokenize_summary::{Recorded, TokenizeSummary};
 use super::tokenizer_options::TokenizerOptions;
-use crate::audit::{Finding, Part, VerifyReport, strays_of_finished, verify};
+use super::verify::verify;
+use crate::audit::{Finding, Part, VerifyReport, strays_of_finished};
 use crate::data::BucketSizes;
 use crate::data::prepare::Preparation;
 use crate::data::resize::pillow::PillowVersion;
@@ -109,9 +110,21 @@ impl Repair {
         const PASSES_MAX: usize = 8;
         let mut report = verify(&self.dir)?;
         let mut summary: Option<RepairSummary> = None;
+        let mut refused = None;
         for _ in 0..PASSES_MAX {
             let (hides, found) = (hides(&report), report.findings.clone());
-            let next = self.repair(report, observer)?;
+            let next = match self.repair(report, observer) {
+                // What it brought back before it may be what the rest takes.
+                Err(error @ Error::Corrupt { .. }) => {
+                    report = verify(&self.dir)?;
+                    if report.findings == found {
+                        return Err(error);
+                    }
+                    refused = Some(error);
+                    continue;
+                }
+                next => next?,
+            };
             let mut now = match summary {
                 None => next,
                 Some(before) => before.then(next),
@@ -126,7 +139,8 @@ impl Repair {
             }
             summary = Some(now);
         }
-        summary.ok_or_else(|| Error::internal("a repair without a pass"))
+        let none = || refused.unwrap_or_else(|| Error::internal("a repair without a pass"));
+        summary.ok_or_else(none)
     }
 
     /// Brings back what a look has found.

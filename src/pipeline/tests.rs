@@ -260,7 +260,7 @@ fn files_that_change_or_vanish_after_the_plan_are_failures_that_a_retry_takes() 
     assert_eq!((summary.written, summary.failed, summary.kept), (12, 0, 0));
     assert!(heard.failures.is_empty());
     finalize(plan.dir()).unwrap();
-    assert!(crate::audit::verify(plan.dir()).unwrap().clean());
+    assert!(crate::job::verify(plan.dir()).unwrap().clean());
 }
 
 #[test]

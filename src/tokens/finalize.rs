@@ -61,6 +61,10 @@ fn finalize_now(dir: &Path) -> Result<DatasetSummary> {
     let _lock = plan.lock_shared()?;
     must_lie_as_planned(&plan)?;
     plan.must_be_whole()?;
+    if recorded.is_none() {
+        unplanned::refuse_beside(&plan)?;
+    }
+    plan.must_be_as_written()?;
     let folded = fold(&plan)?;
     present::refuse_lost_rows(&plan)?;
     remove_unreferenced(&plan, &folded)?;
@@ -74,11 +78,17 @@ fn finalize_now(dir: &Path) -> Result<DatasetSummary> {
 
 /// Refuses to sum up anew what isn't as `dataset.json` has it: what was lost are sums alone.
 fn refuse_changed(plan: &Plan, recorded: &DatasetSummary, folded: &Folded) -> Result<()> {
+    let (first, appended) = plans(plan)?;
+    let recorded_plans =
+        [&recorded.plan.file].into_iter().chain(recorded.appended.iter().map(|of| &of.file));
+    let plans_now = [&first.file].into_iter().chain(appended.iter().map(|of| &of.file));
+    let plans = recorded_plans.zip(plans_now).filter(|(was, is)| was != is);
+    let plans = plans.map(|(was, _)| &was.path);
     let of_shards = recorded.shards.iter().zip(&folded.shards);
     let shards = of_shards.filter(|(was, is)| was != is).map(|(was, _)| &was.tokens.path);
     let of_parts = recorded.parts.iter().zip(&folded.parts);
     let parts = of_parts.filter(|(was, is)| was != is).map(|(was, _)| &was.shards.path);
-    match shards.chain(parts).next() {
+    match plans.chain(shards).chain(parts).next() {
         None => Ok(()),
         Some(path) => Err(Error::damaged(plan.dir().join(path), "it isn't as dataset.json has it")),
     }

@@ -233,8 +233,12 @@ impl fmt::Display for TokenizerId {
             let start: String = digest.chars().take(12).collect();
             text::printable(&start).into_owned()
         };
-        let (weights, codebook) = (start(&self.weights_sha256), start(&self.codebook_sha256));
-        write!(f, "{} with weights {weights}, codebook {codebook}", text::shorten(&self.family))
+        let codebook = match &*self.codebook_sha256 {
+            "" => "no codebook".to_string(),
+            digest => format!("codebook {}", start(digest)),
+        };
+        let (family, weights) = (text::shorten(&self.family), start(&self.weights_sha256));
+        write!(f, "{family} with weights {weights}, {codebook}")
     }
 }
 

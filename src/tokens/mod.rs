@@ -70,6 +70,7 @@ mod in_the_way;
 mod level_layout;
 mod levels;
 pub(crate) mod listing;
+mod lost_plan;
 mod moved;
 mod occupied;
 pub(crate) mod plan;

@@ -1,6 +1,7 @@
 //! Owns the plans of an output: the ordered input of a data set, written once, one row group to a
 //! partition. Must not know: where the rows come from, what becomes of them.
 
+mod anew;
 mod broken;
 mod changed;
 mod columns;
@@ -23,6 +24,7 @@ mod unrooted;
 mod write;
 mod written;
 
+pub(crate) use anew::sha256_anew;
 pub(crate) use changed::ChangedContainers;
 pub(crate) use compare::difference_of_one;
 pub use containers::{Container, ContainerFile, Today};

@@ -10,16 +10,15 @@ use arrow::datatypes::{DataType, Int64Type};
 
 use super::arrangement::Arrangement;
 use super::classes::Classes;
-use super::files::{PLAN_FOLDER, Sidecar, all_shards};
+use super::files::{PLAN_FOLDER, Sidecar, all_shards, partition_of};
 use super::identity::Identity;
+use super::lost_plan::{lost, part_lost};
 use super::plan::{self, About, Base, PlanFile, Today, Unrooted, Written};
 use super::rows::PlanRow;
 use super::sidecars::beside;
 use super::{cleanup, commit, dataset, schema, untrusted};
-use crate::error::{Error, Result};
-use crate::storage;
+use crate::error::{Error, NO_PLAN_OF_OURS, Result};
 use crate::util::hex::hex;
-use crate::util::settings::APPEND;
 use crate::util::text;
 
 /// What is left of a plan.
@@ -29,6 +28,8 @@ struct Remains<'a> {
     partitions: usize,
     /// Its shards that are whole, with those behind it.
     good: BTreeMap<usize, PathBuf>,
+    /// Other shards that are there; the plan's digest tells what their rows are worth.
+    damaged: BTreeMap<usize, PathBuf>,
     /// The plan at its place, where that can be opened and may be the one.
     old: Option<PlanFile>,
     /// The files that its root named.
@@ -61,10 +62,24 @@ impl Remains<'_> {
                 let planned = planned.as_deref().filter(|_| trust_plan);
                 rows_of_partition(partition, shard, planned, self.size_of)
             }
-            (None, None) => Err(neither(partition)),
+            (None, None) => self.of_damaged(partition).ok_or_else(|| neither(partition)),
         }
     }
+
+    /// The rows that a damaged shard and any failures of its partition still say.
+    fn of_damaged(&self, partition: usize) -> Option<Vec<PlanRow>> {
+        let shard = self.damaged.get(&partition)?;
+        let folder = beside(shard, Sidecar::Failures, partition, NO_DIGEST).parent()?.to_path_buf();
+        let failures = commit::list(&folder).ok()?.into_iter();
+        let failures = failures.filter(|path| partition_of(path) == Some(partition));
+        let mut rows = names(shard).ok()?;
+        failures.for_each(|path| rows.extend(names(&path).unwrap_or_default()));
+        planned_rows(rows, None, self.size_of).ok()
+    }
 }
+
+/// In the place of a digest where only the folder counts.
+const NO_DIGEST: &str = "0000000000000000";
 
 /// Writes a plan again from its own rows where they can still be read, else from the shards
 /// and failures.
@@ -75,10 +90,70 @@ pub(super) fn plan(
     size_of: &dyn Fn(&str) -> Option<u64>,
 ) -> Result<()> {
     let base = plan::base(dir, number)?;
+    refuse_anothers(dir, &base)?;
+    let Err(why) = plan_of_shards(dir, base.clone(), bad, size_of) else { return Ok(()) };
+    // What stood in it alone, it may still say.
+    match whole_anew(dir, &base, bad)? {
+        Some(written) => replace(written, &dir.join(base.name()), number),
+        None => Err(why),
+    }
+}
+
+/// Refuses to rebuild what was appended to other plans and is none of this output's, as no shard is of it.
+fn refuse_anothers(dir: &Path, base: &Base) -> Result<()> {
     let path = dir.join(base.name());
+    let is_anothers = PlanFile::open(&path, base.number).is_ok_and(|plan| plan.base() != base);
+    let mut behind = all_shards(dir)?.into_iter().filter(|(shard, _)| *shard >= base.partition);
+    match base.number > 0 && is_anothers && behind.next().is_none() {
+        false => Ok(()),
+        true => Err(Error::corrupt(
+            path,
+            format!("it wasn't appended to the plans beside it; {NO_PLAN_OF_OURS}"),
+        )),
+    }
+}
+
+/// A plan written anew of which the rows are whole, and what stands beside them; None of another one.
+fn whole_anew(dir: &Path, base: &Base, bad: &BTreeSet<usize>) -> Result<Option<Written>> {
+    let path = dir.join(base.name());
+    let Ok(old) = PlanFile::open(&path, base.number) else { return Ok(None) };
+    let before = base.number.checked_sub(1);
+    let before =
+        before.map(|last| PlanFile::open(&dir.join(plan::name(last)), last)).transpose()?;
+    let before = before.and_then(|plan| plan.classes().cloned());
+    let is_whole = *old.base() == *base
+        && part_lost(&path, base.number).is_none()
+        && old.prove().is_ok()
+        && old.gives_classes(&before.unwrap_or_else(Classes::none_yet))?;
+    let shards = good_shards(dir, bad)?;
+    let of_it = shards.range(old.numbers()).next();
+    let digest = of_it.map(|(_, shard)| untrusted::entry_of(shard, "vqtok.plan_sha256"));
+    if !is_whole || digest.transpose()?.is_some_and(|digest| digest != old.digest()) {
+        return Ok(None);
+    }
+    let summary = dataset::read(dir).ok().flatten();
+    let recorded = summary.as_ref().and_then(|summary| summary.plan_of(base.number));
+    let written = old.written_anew()?;
+    Ok(written.filter(|written| {
+        recorded.is_none_or(|(digest, file)| {
+            digest == written.digest && file.sha256 == written.sha256()
+        })
+    }))
+}
+
+/// Writes a plan again from the shards and failures, and its own rows as far as they can be read.
+fn plan_of_shards(
+    dir: &Path,
+    base: Base,
+    bad: &BTreeSet<usize>,
+    size_of: &dyn Fn(&str) -> Option<u64>,
+) -> Result<()> {
+    let (number, path) = (base.number, dir.join(base.name()));
     let lost = |reason: String| lost(&path, &reason);
     let mut good = good_shards(dir, bad)?;
     good.retain(|&partition, _| partition >= base.partition);
+    let mut damaged = all_shards(dir)?.into_iter().collect::<BTreeMap<_, _>>();
+    damaged.retain(|partition, _| bad.contains(partition));
     let first = first(&path, &good)?.to_path_buf();
     let digest = untrusted::entry_of(&first, "vqtok.plan_sha256")?;
     let identity = identity_of_shard(dir, &first)?;
@@ -94,7 +169,7 @@ pub(super) fn plan(
     let old = old.filter(|old| old.partitions() == partitions && *old.base() == base);
     // Where it is another one, what the lost one named tells more.
     let old = old.filter(|old| parts.is_none() || old.digest() == digest);
-    let remains = Remains { base, partitions, good, old, parts, size_of };
+    let remains = Remains { base, partitions, good, damaged, old, parts, size_of };
     let mut original = Original::of(dir, number, &digest)?;
     let mut reason = "its rows are lost".to_string();
     for trust_plan in [true, false] {
@@ -220,13 +295,21 @@ fn classes_before(dir: &Path, number: usize, shard: &Path) -> Result<Option<Clas
     Ok(Some(before.unwrap_or_else(Classes::none_yet)))
 }
 
-/// What made an output whose plan is damaged: the first good shard's word; `bad` are others.
+/// What made an output whose plan is damaged: the first good shard's word, or where there is none that of
+/// the plan, if its rows are whole; `bad` are others.
 ///
 /// # Errors
 /// None is left.
 pub(super) fn identity(dir: &Path, bad: &BTreeSet<usize>) -> Result<Identity> {
+    let path = dir.join(plan::FILE);
     let good = good_shards(dir, bad)?;
-    identity_of_shard(dir, first(&dir.join(plan::FILE), &good)?)
+    match first(&path, &good) {
+        Ok(first) => identity_of_shard(dir, first),
+        Err(none) => match PlanFile::open(&path, 0).ok().filter(|plan| plan.prove().is_ok()) {
+            Some(plan) => Ok(plan.identity().clone()),
+            None => Err(none),
+        },
+    }
 }
 
 fn identity_of_shard(dir: &Path, shard: &Path) -> Result<Identity> {
@@ -248,53 +331,6 @@ fn first<'a>(plan: &Path, good: &'a BTreeMap<usize, PathBuf>) -> Result<&'a Path
     Ok(first)
 }
 
-/// What there is to say of a plan that doesn't come back; where its root is there, of the file that isn't
-/// as that names it.
-fn lost(plan: &Path, reason: &str) -> Error {
-    let number = plan::number_of(plan).unwrap_or(0);
-    let later = storage::exists(&plan.with_file_name(plan::name(number + 1))).unwrap_or(false);
-    let part = part_lost(plan, number);
-    let root = part.as_ref().map_or("it".to_string(), |_| plan::name(number));
-    let advice = match number {
-        0 => format!(
-            "restore it, or remove {root}, and the shards that are damaged with it, and run the same \
-             `vqtok tokenize` again, which plans the same images and keeps the shards that are whole; \
-             images that came since must be out of the way until then: {APPEND} adds them"
-        ),
-        _ if later => {
-            "restore it from a copy, since later plans stand upon it; the rows of its shards \
-                       can be read without it"
-                .to_string()
-        }
-        _ => format!(
-            "restore it, or remove {root}, and the shards that are damaged with it, and give the INPUTs \
-             that it was made of again with {APPEND}, which keeps the shards that are whole"
-        ),
-    };
-    match part {
-        None => Error::corrupt(plan, format!("it can't be rebuilt: {reason}; {advice}")),
-        Some((part, what)) => {
-            Error::corrupt(part, format!("it {what}, and can't be rebuilt: {reason}; {advice}"))
-        }
-    }
-}
-
-/// A file that the root of a plan names and that isn't there, or is another one, with what it is.
-fn part_lost(plan: &Path, number: usize) -> Option<(PathBuf, &'static str)> {
-    let file = PlanFile::open(plan, number).ok()?;
-    let dir = plan.parent().unwrap_or(plan);
-    file.named().iter().enumerate().find_map(|(piece, named)| {
-        let path = dir.join(named.path(number, piece));
-        let found = commit::digest_file(&path).ok();
-        let problem = match found {
-            None => "is missing",
-            Some((sha256, _)) if hex(sha256) != named.sha256 => "is damaged",
-            Some(_) => return None,
-        };
-        Some((path, problem))
-    })
-}
-
 /// The planned rows of a partition from its shard and failures.
 fn rows_of_partition(
     partition: usize,
@@ -305,6 +341,15 @@ fn rows_of_partition(
     let sha256 = hex(commit::digest_file(shard)?.0);
     let mut rows = names(shard)?;
     rows.extend(names(&beside(shard, Sidecar::Failures, partition, &sha256))?);
+    planned_rows(rows, planned, size_of)
+}
+
+/// Rows of a plan by what was made of them; sizes are as `planned`, or else as files are today.
+fn planned_rows(
+    mut rows: Vec<(i64, String, String)>,
+    planned: Option<&[PlanRow]>,
+    size_of: &dyn Fn(&str) -> Option<u64>,
+) -> Result<Vec<PlanRow>> {
     rows.sort();
     rows.dedup(); // Views of one image.
     let row = |(ordinal, key, uri): (i64, String, String)| {

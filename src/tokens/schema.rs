@@ -20,6 +20,9 @@ use super::levels;
 use crate::error::{Error, Result};
 use crate::util::parquet_errors::told;
 
+/// What the footers of Parquet files say of who wrote them.
+pub(crate) const CREATED_BY: &str = concat!("vqtok ", env!("CARGO_PKG_VERSION"));
+
 /// Schema word of `plan.parquet`.
 pub(crate) const PLAN: &str = "plan.v1";
 /// Schema word of a `plan.parquet` whose images are more than files.
@@ -227,7 +230,7 @@ pub(crate) fn properties(
     // Level 3 exists, so the fallback is never taken.
     let zstd = Compression::ZSTD(ZstdLevel::try_new(3).unwrap_or_default());
     let mut builder = WriterProperties::builder()
-        .set_created_by(concat!("vqtok ", env!("CARGO_PKG_VERSION")).to_string())
+        .set_created_by(CREATED_BY.to_string())
         .set_compression(zstd)
         .set_key_value_metadata(entries)
         .set_statistics_enabled(EnabledStatistics::Chunk)

@@ -164,12 +164,17 @@ fn fails_now(failures: &[FailureRow], known: &Path) -> Option<[String; 2]> {
     failures.iter().find(is_new).map(|row| [row.key.clone(), row.error.clone()])
 }
 
+/// Whether a file has a content; a link to nothing, a pipe and the like have none.
+fn is(path: &Path, sha256: [u8; 32]) -> bool {
+    commit::digest_file(path).is_ok_and(|(found, _)| found == sha256)
+}
+
 /// Puts a shard in its place that is the one that was there: in that of what is damaged, where something is.
 fn restore(sealed: Sealed, shard: &Path) -> Result<Commit> {
     let (published, sealed) = sealed.publish_keeping()?;
     match published {
         Published::Created => Ok(Commit::Committed),
-        Published::Exists if commit::digest_file(shard)?.0 == sealed.sha256 => Ok(Commit::Already),
+        Published::Exists if is(shard, sealed.sha256) => Ok(Commit::Already),
         Published::Exists => sealed.replace().map(|()| Commit::Committed),
     }
 }

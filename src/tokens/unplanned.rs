@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::files::each_shard;
+use super::commit;
+use super::files::{Sidecar, each_shard, folders_below, partition_of};
 use super::foreign_shards::refuse_foreign;
 use super::identity::Identity;
 use super::plan::Plan;
@@ -18,22 +19,42 @@ use crate::util::text;
 /// [`Error::Corrupt`] naming the plan that is missing; a folder that can't be listed.
 pub(crate) fn refuse(plan: &Plan) -> Result<()> {
     let Some(path) = first(plan)? else { return Ok(()) };
-    let dir = plan.dir();
-    // Another job may have appended since.
-    if Plan::open(dir)?.files().len() > plan.files().len() {
+    if has_grown(plan)? {
         return Ok(());
     }
     // Of another, larger output, all of them are.
     refuse_foreign(plan, plan.committed()?.iter().collect())?;
-    let shard = text::path(path.strip_prefix(dir).unwrap_or(&path));
-    Err(Error::corrupt(
+    Err(refusal(plan, &path))
+}
+
+/// The same where nothing has recorded how large the output is and the shards behind were lost as well: what
+/// lies beside them is left.
+///
+/// # Errors
+/// Those of [`refuse`].
+pub(super) fn refuse_beside(plan: &Plan) -> Result<()> {
+    match first_beside(plan)? {
+        Some(path) if !has_grown(plan)? => Err(refusal(plan, &path)),
+        _ => Ok(()),
+    }
+}
+
+/// Whether another job has appended since.
+fn has_grown(plan: &Plan) -> Result<bool> {
+    Ok(Plan::open(plan.dir())?.files().len() > plan.files().len())
+}
+
+fn refusal(plan: &Plan, path: &Path) -> Error {
+    let dir = plan.dir();
+    let file = text::path(path.strip_prefix(dir).unwrap_or(path));
+    Error::corrupt(
         dir.join(plan.last().next().name()),
         format!(
-            "it is missing: {shard} was made with the settings of this output, and none of its plans has \
-             it; `vqtok repair` rebuilds that plan, or says how to get it back; where the shard is \
+            "it is missing: {file} was made with the settings of this output, and none of its plans has \
+             it; `vqtok repair` rebuilds that plan, or says how to get it back; where the file is \
              another output's, move it away"
         ),
-    ))
+    )
 }
 
 /// The first shard behind all plans that was made with the output's settings.
@@ -47,6 +68,29 @@ fn first(plan: &Plan) -> Result<Option<PathBuf>> {
     let mut behind = behind.into_iter();
     let ours = behind.find(|(partition, path)| is_ours(plan.identity(), *partition, path));
     Ok(ours.map(|(_, path)| path))
+}
+
+/// A file beside a shard behind all plans that was made with the output's settings.
+fn first_beside(plan: &Plan) -> Result<Option<PathBuf>> {
+    let identity = plan.identity().digest();
+    let behind = |path: &PathBuf| partition_of(path).is_some_and(|p| p >= plan.partitions());
+    let ours = |path: &PathBuf| {
+        let entry = |key: &str| untrusted::entry_of(path, key).ok();
+        entry("vqtok.identity_sha256").as_ref() == Some(&identity)
+            && entry("vqtok.partition").and_then(|text| text.parse().ok()) == partition_of(path)
+    };
+    for kind in Sidecar::ALL {
+        let folder = plan.dir().join(kind.folder());
+        let mut folders = vec![folder.clone()];
+        folders.extend(folders_below(&folder)?.into_iter().map(|below| folder.join(below)));
+        for folder in folders {
+            let found = commit::list(&folder)?.into_iter().filter(behind).find(ours);
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+    }
+    Ok(None)
 }
 
 /// Whether a file is the shard that its name says, made with these settings.

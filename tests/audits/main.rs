@@ -8,5 +8,6 @@ mod content;
 mod contract;
 mod findings;
 mod keys;
+mod lost_failures;
 mod model;
 mod page;

@@ -20,4 +20,5 @@ mod plans;
 #[cfg(target_os = "linux")]
 mod poor_file_systems;
 mod python_interop;
+mod unrecorded_damage;
 mod written_places;

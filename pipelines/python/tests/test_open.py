@@ -140,10 +140,40 @@ def test_what_is_damaged_is_told(copied):
     with pytest.raises(vqtok.NotUsable, match="isn't what vqtok wrote"):
         vqtok.open(copied)
     description.write_text(text[:100])
-    with pytest.raises(vqtok.NotUsable, match="finalize"):
+    with pytest.raises(vqtok.NotUsable, match=r"dataset.json.*`vqtok repair` makes it again"):
         vqtok.open(copied)
     description.write_text(json.dumps({"schema": "dataset.v9"}))
     with pytest.raises(vqtok.NotUsable, match=r"'dataset.v9'.*newer version"):
+        vqtok.open(copied)
+
+
+def test_a_plan_of_another_output_is_no_appended_one(copied):
+    (copied / "plan-00001.parquet").write_bytes((copied / "plan.parquet").read_bytes())
+    with pytest.raises(vqtok.NotUsable, match=r"plan-00001.parquet: it wasn't appended"):
+        vqtok.open(copied)
+
+
+def test_lost_failures_are_no_empty_ones(copied):
+    named = sorted((copied / "failures").iterdir())
+    whole = named[0].read_bytes()
+    named[0].write_bytes(named[-1].read_bytes())
+    with pytest.raises(vqtok.NotUsable, match=r"failures.part-0.*isn't the one in dataset.json"):
+        vqtok.open(copied).failures()
+    named[0].unlink()
+    with pytest.raises(vqtok.NotUsable, match=r"failures.part-0.*isn't there.*vqtok repair"):
+        vqtok.open(copied).failures()
+    named[0].write_bytes(whole)
+    assert vqtok.open(copied).failures().num_rows >= 0
+
+
+def test_files_that_are_no_parquet_are_named(copied):
+    shard = copied / "tokens" / "part-00003.parquet"
+    shard.write_bytes(bytes(shard.stat().st_size))
+    with pytest.raises(vqtok.NotUsable, match=r"part-00003.parquet: .*vqtok verify"):
+        vqtok.open(copied).table()
+    (copied / "dataset.json").unlink()
+    (copied / "plan.parquet").write_bytes(b"PAR1 no plan PAR1")
+    with pytest.raises(vqtok.NotUsable, match=r"plan.parquet: .*vqtok verify"):
         vqtok.open(copied)
 
 

@@ -4,6 +4,7 @@
 use std::fs;
 
 use super::*;
+use crate::job::verify;
 use crate::tokens::testing::{deep_identity, plan, plan_with, token_row, tree, write};
 use crate::tokens::{self, Plan, finalize, repair};
 
@@ -109,6 +110,34 @@ fn every_flipped_bit_is_found_and_mended() {
             }
         }
     }
+    assert!(verify(dir.path()).unwrap().clean());
+}
+
+#[test]
+fn every_flipped_bit_of_a_plan_is_found_that_nothing_has_recorded() {
+    let dir = tempfile::tempdir().unwrap();
+    output(dir.path());
+    fs::remove_file(dir.path().join("dataset.json")).unwrap();
+    let path = dir.path().join("plan.parquet");
+    let good = fs::read(&path).unwrap();
+    assert!(verify(dir.path()).unwrap().clean());
+    // Who wrote it tells whether it can be written anew.
+    let by = good.windows(11).position(|bytes| bytes == b"vqtok 0.1.0").unwrap();
+    for byte in (0..good.len()).step_by(7).filter(|byte| !(by..by + 11).contains(byte)) {
+        let mut bad = good.clone();
+        bad[byte] ^= 1 << (byte % 8);
+        fs::write(&path, &bad).unwrap();
+        assert!(!verify(dir.path()).unwrap().clean(), "byte {byte} goes unseen");
+        assert!(finalize(dir.path()).is_err(), "byte {byte} is taken for whole");
+        assert!(!dir.path().join("dataset.json").exists());
+    }
+    let mut older = good.clone();
+    older[by + 8] = b'0';
+    assert!(older != good, "{}", String::from_utf8_lossy(&older[by..by + 11]));
+    // Another version may write other bytes: what can't be told isn't said.
+    fs::write(&path, &older).unwrap();
+    assert!(verify(dir.path()).unwrap().clean());
+    finalize(dir.path()).unwrap();
     assert!(verify(dir.path()).unwrap().clean());
 }
 

@@ -82,7 +82,9 @@ fn request(line: &[u8]) -> std::result::Result<Option<Request>, String> {
     let object = serde_json::from_slice::<Map<String, Value>>(line);
     object.and_then(|_| serde_json::from_slice::<Request>(line)).map_or_else(
         |error| {
-            let reason = error_text::plain(&error.to_string()).into_owned();
+            // Who is told counts lines of its own.
+            let error = error.to_string().replace(" at line 1 column ", " at byte ");
+            let reason = error_text::plain(&error).into_owned();
             Err(format!("{}; a request is {{\"partition\": 0}}", text::printable(&reason)))
         },
         |request| Ok(Some(request)),
@@ -102,6 +104,7 @@ mod tests {
         for (line, words) in [
             (&b"[3, 0]"[..], "a list where a table belongs"),
             (b"3", "the number 3"),
+            (b"{\"partition\": x}", "at byte 15"),
             (b"{\"partition\": -1}", "-1"),
             (b"{\"partition\": 1.5}", "1.5"),
             (b"{\"partition\": 1, \"retries\": 1}", "retries"),

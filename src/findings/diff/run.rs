@@ -29,8 +29,8 @@ fn compare(a: &Path, b: &Path, observer: &mut dyn Observer) -> Result<Difference
     let codes = codes(&sides);
     let (mut tally, mut waiting) = (Tally::new(&codes), Waiting::new());
     let mut remarks = Vec::new();
-    for (number, side) in sides.iter().enumerate() {
-        for file in side.failures() {
+    for (number, side) in sides.iter_mut().enumerate() {
+        for file in side.failures(observer) {
             let mut failed = Ok(());
             let read = failures::each(&file, |failure| {
                 let error = format!("{}: {}", failure.stage, failure.error);

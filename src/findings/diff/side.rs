@@ -47,9 +47,14 @@ impl Side {
         self.file.sources().in_words()
     }
 
-    /// The files that say what it gave up.
-    pub(super) fn failures(&self) -> Vec<std::path::PathBuf> {
-        self.file.sources().failures()
+    /// The files that say what it gave up. What is lost of them can't be read.
+    pub(super) fn failures(&mut self, observer: &mut dyn Observer) -> Vec<std::path::PathBuf> {
+        let (files, lost) = self.file.sources().failures();
+        for lost in &lost {
+            self.unreadable += lost.count().max(1);
+            observer.event(&Event::BadRows(lost));
+        }
+        files
     }
 
     /// Takes the next row, and reads the one behind it.

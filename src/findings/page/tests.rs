@@ -46,6 +46,7 @@ fn report() -> AuditReport {
         failed_by_stage: BTreeMap::new(),
         failed_by_error: BTreeMap::new(),
         failures: Vec::new(),
+        lost_failures: Vec::new(),
     }
 }
 

@@ -7,7 +7,8 @@ use arrow::datatypes::{DataType, Int64Type};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::*;
-use crate::audit::{Part, verify};
+use crate::audit::Part;
+use crate::job::verify;
 use crate::tokens::arrangement::Arrangement;
 use crate::tokens::identity::tests::identity;
 use crate::tokens::plan::{About, Base, write as write_plan};

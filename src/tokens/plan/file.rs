@@ -141,6 +141,16 @@ impl PlanFile {
         })
     }
 
+    /// What made its output.
+    pub(in crate::tokens) fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Where it lies.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// How the shards of its partitions lie.
     pub(in crate::tokens) fn folders(&self) -> ShardFolders {
         self.folders
@@ -284,7 +294,7 @@ impl PlanFile {
 }
 
 /// The footer of the plan at `path`.
-fn metadata_of(path: &Path, number: usize) -> Result<ArrowReaderMetadata> {
+pub(super) fn metadata_of(path: &Path, number: usize) -> Result<ArrowReaderMetadata> {
     let broken = |reason: String| broken(path, &reason);
     let file = match storage::open(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {

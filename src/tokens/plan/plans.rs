@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use super::containers::Container;
 use super::file::{self, Base, FILE, PlanFile};
 use super::layout::Layout;
-use crate::error::{Error, Result};
+use crate::error::{Error, NO_PLAN_OF_OURS, Result};
 use crate::storage;
 use crate::tokens::classes::Classes;
 use crate::tokens::commit;
@@ -77,8 +77,9 @@ impl Plan {
     /// these are of the one that it was appended to, that one is another's.
     fn not_of_this(&self, path: PathBuf, file: &PlanFile) -> Result<Error> {
         let numbers = self.last().numbers();
-        let mut before_is_foreign = false;
+        let (mut before_is_foreign, mut is_used) = (false, false);
         each_shard(&self.dir, |partition, shard| {
+            is_used |= partition >= numbers.end;
             let digest = || untrusted::entry_of(&shard, "vqtok.plan_sha256").ok();
             before_is_foreign |= !before_is_foreign
                 && numbers.contains(&partition)
@@ -86,8 +87,8 @@ impl Plan {
         })?;
         Ok(match before_is_foreign {
             false => {
-                let reason =
-                    "it wasn't appended to the plans beside it; `vqtok repair` rebuilds it";
+                let what = if is_used { "`vqtok repair` rebuilds it" } else { NO_PLAN_OF_OURS };
+                let reason = format!("it wasn't appended to the plans beside it; {what}");
                 Error::corrupt(path, reason)
             }
             true => Error::corrupt(

@@ -11,6 +11,7 @@
 //! names it. So two jobs that plan the same input write the same files, and a kill leaves files that no
 //! root names, which finishing the output removes.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -50,12 +51,21 @@ const BATCH_ROWS: usize = 1 << 16;
 
 /// Writes the root of a plan into a temporary file for `path`.
 pub(super) fn write(path: &Path, rows: &[u64], entries: Vec<KeyValue>) -> Result<TempFile> {
-    let temp = TempFile::create(path)?;
+    schema::finish(write_rows(TempFile::create(path)?, path, rows, entries)?, path)
+}
+
+/// The same into `sink`, but for the footer.
+pub(super) fn write_rows<W: Write + Send>(
+    sink: W,
+    path: &Path,
+    rows: &[u64],
+    entries: Vec<KeyValue>,
+) -> Result<ArrowWriter<W>> {
     let columns = schema::plan_root();
     let properties = schema::properties(Some(entries), None);
     let full = schema::with_entries(columns.clone(), &[]);
     let mut writer =
-        ArrowWriter::try_new(temp, full, Some(properties)).map_err(schema::parquet_error(path))?;
+        ArrowWriter::try_new(sink, full, Some(properties)).map_err(schema::parquet_error(path))?;
     for some in rows.chunks(BATCH_ROWS) {
         let column: ArrayRef =
             Arc::new(Int64Array::from_iter_values(some.iter().map(|&rows| rows as i64)));
@@ -63,7 +73,7 @@ pub(super) fn write(path: &Path, rows: &[u64], entries: Vec<KeyValue>) -> Result
         let write = || writer.write(&batch?);
         write().map_err(schema::parquet_error(path))?;
     }
-    schema::finish(writer, path)
+    Ok(writer)
 }
 
 /// The files that a root names, with where they lie below `dir`.

@@ -26,6 +26,11 @@ fn create(dir: &Path, rows: Vec<PlanRow>) -> Result<Plan> {
     Plan::create_or_open(dir, &identity, rows.into_iter().map(Ok), 10)
 }
 
+fn assert_written_anew_is_the_same(dir: &Path) {
+    let (sha256, _) = commit::digest_file(&dir.join(FILE)).unwrap();
+    assert_eq!(sha256_anew(dir, 0), Some(crate::util::hex::hex(sha256)));
+}
+
 #[test]
 fn a_plan_is_made_once_and_read_by_partition() {
     let dir = tempfile::tempdir().unwrap();
@@ -176,7 +181,8 @@ fn partitions_begin_and_end_with_what_is_read_forward() {
     let bytes = std::fs::read(dir.path().join(FILE)).unwrap();
     create(dir.path(), parts()).unwrap();
     assert_eq!(std::fs::read(dir.path().join(FILE)).unwrap(), bytes);
-    assert_eq!(crate::audit::verify(dir.path()).unwrap().findings, []);
+    assert_eq!(crate::job::verify(dir.path()).unwrap().findings, []);
+    assert_written_anew_is_the_same(dir.path());
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Owns writing `plan.parquet`, and the files that it names where it has more partitions than one holds.
 
+use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -88,7 +89,7 @@ impl<'a> PlanWriter<'a> {
             layout,
             labels: LabelLevel::recorded(identity.label_level.as_deref())?,
             classes: about.classes.map(ClassCollector::new),
-            writer: rows_writer(temp, path, about, layout)?,
+            writer: rows_writer(temp, path, first_entries(about, layout.word()), layout)?,
             hasher: PlanHasher::new(identity, base, layout),
             next: base.ordinal as i64,
             group: Vec::new(),
@@ -145,8 +146,9 @@ impl<'a> PlanWriter<'a> {
             return Ok(());
         }
         if self.groups.len() - self.whole.partitions == self.about.arrangement.together {
-            let next =
-                rows_writer(TempFile::create(self.path)?, self.path, self.about, self.layout)?;
+            let (temp, entries) =
+                (TempFile::create(self.path)?, first_entries(self.about, self.layout.word()));
+            let next = rows_writer(temp, self.path, entries, self.layout)?;
             let whole = std::mem::replace(&mut self.writer, next);
             self.whole.push(whole, self.path, self.groups.len())?;
         }
@@ -238,14 +240,13 @@ impl<'a> PlanWriter<'a> {
     }
 }
 
-/// Begins a file of rows.
-fn rows_writer(
-    temp: TempFile,
+/// Begins a file of rows for `path`.
+pub(super) fn rows_writer<W: Write + Send>(
+    temp: W,
     path: &Path,
-    about: About<'_>,
+    entries: Vec<KeyValue>,
     layout: Layout,
-) -> Result<ArrowWriter<TempFile>> {
-    let entries = first_entries(about, layout.word());
+) -> Result<ArrowWriter<W>> {
     let columns = schema::with_entries(layout.columns(), &entries);
     let properties = schema::properties(Some(entries), None);
     ArrowWriter::try_new(temp, columns, Some(properties)).map_err(schema::parquet_error(path))
@@ -268,7 +269,7 @@ fn first_entries(About { identity, base, .. }: About<'_>, word: &str) -> Vec<Key
 }
 
 /// Makes a file durable that says what was seen at a time.
-fn sealed_as_of(temp: TempFile, listed_at: Option<SystemTime>) -> Result<Sealed> {
+pub(super) fn sealed_as_of(temp: TempFile, listed_at: Option<SystemTime>) -> Result<Sealed> {
     if let Some(time) = listed_at {
         temp.set_modified(time);
     }

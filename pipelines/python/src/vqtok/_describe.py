@@ -49,6 +49,8 @@ def describe(folder: Folder, partial: bool) -> Description:
     info = _parsed(folder, data)
     appended = 1 + len(info.get("appended", []))
     unnamed = folder.size(f"plan-{appended:05}.parquet") is not None
+    if unnamed:
+        _must_stand_upon(folder, f"plan-{appended:05}.parquet", info)
     if unnamed and not partial:
         raise NotUsable(
             f"{folder}: images are being appended and {DESCRIPTION} doesn't have them yet: run the "
@@ -60,12 +62,23 @@ def describe(folder: Folder, partial: bool) -> Description:
     return Description(info["identity"], shards, not unnamed, info)
 
 
+def _must_stand_upon(folder: Folder, name: str, info: dict[str, Any]) -> None:
+    """Refuse a plan that wasn't appended to those of an output."""
+    last = (info.get("appended") or [info["plan"]])[-1]["digest"]
+    after = (folder.parquet(name).metadata.metadata or {}).get(b"vqtok.after", b"")
+    if after.decode(errors="replace") != last:
+        raise NotUsable(
+            f"{folder.join(name)}: it wasn't appended to the plans beside it: "
+            f"`vqtok verify {folder}` tells what is wrong"
+        )
+
+
 def _parsed(folder: Folder, data: bytes) -> dict[str, Any]:
     at = f"{folder.join(DESCRIPTION)}: "
     try:
         info = json.loads(data)
     except ValueError as error:
-        raise NotUsable(f"{at}{error}; `vqtok finalize` makes it again") from error
+        raise NotUsable(f"{at}{error}; `vqtok repair` makes it again") from error
     if not isinstance(info, dict) or info.get("schema") not in KNOWN:
         said = info.get("schema") if isinstance(info, dict) else None
         raise NotUsable(

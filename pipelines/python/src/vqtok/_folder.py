@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import posixpath
 from typing import TYPE_CHECKING, Any
 
-from ._errors import MissingExtra
+from ._errors import MissingExtra, NotUsable
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
 
@@ -71,10 +73,33 @@ class Folder:
         with system.open_input_file(posixpath.join(root, name)) as file:
             return bytes(file.read())
 
+    def recorded(self, file: dict[str, Any]) -> pa.Table:
+        """Give the rows of a small Parquet file, which must be as `dataset.json` has it."""
+        pa = needed("reading what lies beside shards")
+        data = self.read(file["path"])
+        if data is None or hashlib.sha256(data).hexdigest() != file["sha256"]:
+            state = "it isn't there" if data is None else "it isn't the one in dataset.json"
+            raise NotUsable(
+                f"{self.join(file['path'])}: {state}; `vqtok repair {self.path} --model MODEL` "
+                "makes it again"
+            )
+        return pa.parquet.read_table(pa.BufferReader(data))
+
     def parquet(self, name: str) -> pq.ParquetFile:
         """Open a Parquet file; a local one is mapped into memory."""
         pa = needed("reading shards")
         if not self.remote:
-            return pa.parquet.ParquetFile(self.join(name), memory_map=True)
-        system, root = self.filesystem()
-        return pa.parquet.ParquetFile(system.open_input_file(posixpath.join(root, name)))
+            file, mapped = self.join(name), True
+        else:
+            system, root = self.filesystem()
+            file, mapped = system.open_input_file(posixpath.join(root, name)), False
+        try:
+            return pa.parquet.ParquetFile(file, memory_map=mapped)
+        except FileNotFoundError as error:
+            raise NotUsable(f"{self.join(name)}: it isn't there") from error
+        except (pa.ArrowInvalid, OSError) as error:
+            # Of a footer that can't be parsed pyarrow says neither the file nor what to do.
+            raise NotUsable(
+                f"{self.join(name)}: {str(error).splitlines()[0]}; "
+                f"`vqtok verify {self.path}` tells what is wrong"
+            ) from error

@@ -272,15 +272,15 @@ class Dataset:
         needed("Dataset.codebook")
         if self.info is None:
             raise NotUsable(f"{self.path}: codebook.parquet is written when the output is finished")
-        return self._folder.parquet(self.info["codebook"]["file"]["path"]).read()
+        return self._folder.recorded(self.info["codebook"]["file"])
 
     def failures(self) -> pa.Table:
         """Give the images without tokens: `key`, `stage`, `error`, ..."""
         pa = needed("Dataset.failures")
         if self.info is None:
             raise NotUsable(f"{self.path}: `vqtok report` shows an unfinished output's failures")
-        files = [shard["failures"]["path"] for shard in listed(self._folder, self.info)]
-        return pa.concat_tables([self._folder.parquet(name).read() for name in files])
+        files = [shard["failures"] for shard in listed(self._folder, self.info)]
+        return pa.concat_tables([self._folder.recorded(file) for file in files])
 
     def torch(
         self,

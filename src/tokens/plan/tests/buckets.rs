@@ -84,7 +84,8 @@ fn rows_are_sorted_by_buckets_and_partitions_end_with_them() {
     due.sort_by_key(PlanRow::position);
     let listed: Vec<PlanRow> = plan.listed_rows().unwrap().map(Result::unwrap).collect();
     assert_eq!(listed, due);
-    assert_eq!(crate::audit::verify(dir.path()).unwrap().findings, []);
+    assert_eq!(crate::job::verify(dir.path()).unwrap().findings, []);
+    assert_written_anew_is_the_same(dir.path());
     let other = tempfile::tempdir().unwrap();
     assert_eq!(made(other.path()).digest(), plan.digest());
     let read = |dir: &Path| std::fs::read(dir.join(FILE)).unwrap();
