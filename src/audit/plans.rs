@@ -119,16 +119,10 @@ pub(super) fn verify(
     let count = count(dir).max(dataset.map_or(0, Dataset::plans)).max(1);
     let mut plans = Plans { good: Vec::new(), count, lie: Vec::new() };
     for number in 0..count {
-        let name = plan::name(number);
-        let part = if number == 0 { Part::Plan } else { Part::AppendedPlan(number) };
-        let there =
-            |name: &str| storage::exists(&dir.join(name)).map_err(Error::io(dir.join(name)));
-        if !there(&name)? {
-            if count == 1 && !there("tokens")? && !report.finished {
-                return Err(match there("listed")? {
-                    true => Error::only_listed(dir),
-                    false => Error::invalid(format!("{}: no output of vqtok", text::path(dir))),
-                });
+        let path = dir.join(plan::name(number));
+        if !storage::exists(&path).map_err(Error::io(&path))? {
+            if count == 1 && !report.finished {
+                refuse_no_output(dir)?;
             }
             let needed = number < dataset.map_or(1, Dataset::plans) || plans.good.len() < number;
             if !needed && folders::highest(dir).is_none_or(|highest| highest < plans.partitions()) {
@@ -136,59 +130,95 @@ pub(super) fn verify(
                 plans.count = number;
                 break;
             }
-            report.find(part, missing(dir, number));
+            report.find(part(number), missing(dir, number));
             continue;
         }
-        // The one before it, unless that is bad.
-        let before = plans.good.last().filter(|_| plans.good.len() == number);
-        match read(dir, number, before, dataset) {
-            Ok(facts) => {
-                let files = [&facts.file].into_iter().chain(&facts.named);
-                report.bytes += files.map(|file| file.bytes).sum::<u64>();
-                let recorded = dataset.and_then(|data| data.plan_text(number, "file/sha256"));
-                if let Some(problem) =
-                    otherwise(recorded, &facts.file, || written_anew(dir, number))
-                {
-                    report.find(part, format!("{name}: {problem}"));
-                }
-                plans.good.push(facts);
+        verify_one(dir, number, (dataset, written_anew), (&mut plans, report))?;
+    }
+    find_behind(dir, dataset, &mut plans, report);
+    if !plans.are_whole() {
+        plans.lie = folders::as_they_lie(dir);
+    }
+    Ok(plans)
+}
+
+fn part(number: usize) -> Part {
+    if number == 0 { Part::Plan } else { Part::AppendedPlan(number) }
+}
+
+/// Refuses a folder that has neither a plan nor tokens.
+fn refuse_no_output(dir: &Path) -> Result<()> {
+    let there = |name: &str| storage::exists(&dir.join(name)).map_err(Error::io(dir.join(name)));
+    match (there("tokens")?, there("listed")?) {
+        (true, _) => Ok(()),
+        (false, true) => Err(Error::only_listed(dir)),
+        (false, false) => Err(Error::invalid(format!("{}: no output of vqtok", text::path(dir)))),
+    }
+}
+
+/// Reads a plan that is there.
+fn verify_one(
+    dir: &Path,
+    number: usize,
+    (dataset, written_anew): (Option<&Dataset>, &WrittenAnew),
+    (plans, report): (&mut Plans, &mut VerifyReport),
+) -> Result<()> {
+    let (name, part) = (plan::name(number), part(number));
+    // The one before it, unless that is bad.
+    let before = plans.good.last().filter(|_| plans.good.len() == number);
+    match read(dir, number, before, dataset) {
+        Ok(facts) => {
+            let files = [&facts.file].into_iter().chain(&facts.named);
+            report.bytes += files.map(|file| file.bytes).sum::<u64>();
+            let recorded = dataset.and_then(|data| data.plan_text(number, "file/sha256"));
+            let problem = otherwise(recorded, &facts.file, || written_anew(dir, number));
+            if let Some(problem) = problem {
+                report.find(part, format!("{name}: {problem}"));
             }
-            Err(Error::Io { path, source }) => return Err(Error::Io { path, source }),
-            Err(_) if is_recorded_otherwise(dir, number, dataset) => {
-                report.find(part, format!("{name} is another output's, or was made anew: it isn't the plan that dataset.json has"));
-            }
-            Err(error) => {
-                let is_used = number == 0
-                    || number < dataset.map_or(0, Dataset::plans)
-                    || number + 1 < count
-                    || plans.good.len() < number
-                    || folders::highest(dir).is_some_and(|last| last >= plans.partitions());
-                report.find(
-                    part,
-                    match is_used {
-                        true => error.to_string(),
-                        false => format!("{error}; {NO_PLAN_OF_OURS}"),
-                    },
-                );
-            }
+            plans.good.push(facts);
+        }
+        Err(error @ Error::Io { .. }) => return Err(error),
+        Err(_) if is_recorded_otherwise(dir, number, dataset) => {
+            let text = format!(
+                "{name} is another output's, or was made anew: it isn't the plan that dataset.json has"
+            );
+            report.find(part, text);
+        }
+        Err(error) => {
+            let is_used = number == 0
+                || number < dataset.map_or(0, Dataset::plans)
+                || number + 1 < plans.count
+                || plans.good.len() < number
+                || folders::highest(dir).is_some_and(|last| last >= plans.partitions());
+            let text = match is_used {
+                true => error.to_string(),
+                false => format!("{error}; {NO_PLAN_OF_OURS}"),
+            };
+            report.find(part, text);
         }
     }
+    Ok(())
+}
+
+/// Finds what was made of a plan behind those that are there.
+fn find_behind(
+    dir: &Path,
+    dataset: Option<&Dataset>,
+    plans: &mut Plans,
+    report: &mut VerifyReport,
+) {
     let whole = plans.are_whole();
-    let behind = whole.then(|| origin::unplanned(dir, &plans)).flatten().or_else(|| {
+    let behind = whole.then(|| origin::unplanned(dir, plans)).flatten().or_else(|| {
         // Where `dataset.json` says how large it is, such files are strays.
-        (whole && dataset.is_none()).then(|| origin::unplanned_beside(dir, &plans)).flatten()
+        (whole && dataset.is_none()).then(|| origin::unplanned_beside(dir, plans)).flatten()
     });
     if let Some(shard) = behind {
         let name = plan::name(plans.count);
         let why =
             format!("{shard} was made with this output's settings and is of no plan that is there");
-        report.find(Part::AppendedPlan(plans.count), format!("{name} is missing: {why}"));
+        report.find(part(plans.count), format!("{name} is missing: {why}"));
         plans.count += 1;
     }
-    if !plans.are_whole() {
-        plans.lie = folders::as_they_lie(dir);
-    }
-    Ok(plans)
 }
 
 /// What there is to say of a plan's file that isn't the one that was written, by what is `recorded`, or else

@@ -72,65 +72,62 @@ impl RankFrom {
     }
 
     fn share_in(self, ranks: Option<usize>, env: impl Fn(&str) -> Option<String>) -> Result<Share> {
-        let optional = |name: &str| match env(name) {
-            None => Ok(None),
-            Some(text) => text.trim().parse::<usize>().map(Some).map_err(|_| {
-                Error::setting(RANK_FROM, format!(": {name} is {text:?}, not a number"))
-            }),
-        };
-        let required = |name: &str| {
-            optional(name)?.ok_or_else(|| {
-                Error::setting(RANK_FROM, format!(": {name} is not set in the environment"))
-            })
-        };
-        let workers = |name: &str| match ranks {
-            Some(0) => Err(Error::setting(RANKS, "is at least 1, not 0")),
-            Some(ranks) => match optional(name)? {
-                Some(workers) if workers != ranks => Err(Error::setting(
-                    RANKS,
-                    format!("is {ranks}, where {name} is {workers}: leave it out, or correct one"),
-                )),
-                _ => Ok(ranks),
-            },
-            None => match optional(name)? {
-                None => {
-                    Err(Error::setting(RANK_FROM, format!(": {name} is not set; pass {RANKS} N")))
-                }
-                Some(0) => Err(Error::setting(
-                    RANK_FROM,
-                    format!(": {name} is 0, where the number of workers is at least 1"),
-                )),
-                Some(workers) => Ok(workers),
-            },
-        };
         let (rank, of) = match self {
             RankFrom::Slurm => {
-                let id = required("SLURM_ARRAY_TASK_ID")?;
-                let first = optional("SLURM_ARRAY_TASK_MIN")?.unwrap_or(0);
-                let step = optional("SLURM_ARRAY_TASK_STEP")?.unwrap_or(1);
+                let id = required("SLURM_ARRAY_TASK_ID", &env)?;
+                let first = optional("SLURM_ARRAY_TASK_MIN", &env)?.unwrap_or(0);
+                let step = optional("SLURM_ARRAY_TASK_STEP", &env)?.unwrap_or(1);
                 if step == 0 || id < first {
-                    return Err(Error::setting(
-                        RANK_FROM,
-                        format!(
-                            ": no task {id} of an array that begins at {first} in steps of {step} \
-                             (SLURM_ARRAY_TASK_ID, _MIN, _STEP)"
-                        ),
+                    return refused(format!(
+                        "no task {id} of an array that begins at {first} in steps of {step} \
+                         (SLURM_ARRAY_TASK_ID, _MIN, _STEP)"
                     ));
                 }
-                ((id - first) / step, workers("SLURM_ARRAY_TASK_COUNT")?)
+                ((id - first) / step, workers("SLURM_ARRAY_TASK_COUNT", ranks, &env)?)
             }
             RankFrom::Kubernetes => {
-                (required("JOB_COMPLETION_INDEX")?, workers("JOB_COMPLETIONS")?)
+                let rank = required("JOB_COMPLETION_INDEX", &env)?;
+                (rank, workers("JOB_COMPLETIONS", ranks, &env)?)
             }
-            RankFrom::Torch => (required("RANK")?, workers("WORLD_SIZE")?),
+            RankFrom::Torch => (required("RANK", &env)?, workers("WORLD_SIZE", ranks, &env)?),
         };
         if rank >= of {
-            return Err(Error::setting(
-                RANK_FROM,
-                format!(": rank {rank} is beyond the {of} workers (ranks count from 0)"),
-            ));
+            return refused(format!("rank {rank} is beyond the {of} workers (ranks count from 0)"));
         }
         Share::new(rank, of)
+    }
+}
+
+fn refused<T>(reason: String) -> Result<T> {
+    Err(Error::setting(RANK_FROM, format!(": {reason}")))
+}
+
+/// A number of the environment; None where it isn't set.
+fn optional(name: &str, env: impl Fn(&str) -> Option<String>) -> Result<Option<usize>> {
+    let Some(text) = env(name) else { return Ok(None) };
+    let number = text.trim().parse::<usize>();
+    number.map(Some).or_else(|_| refused(format!("{name} is {text:?}, not a number")))
+}
+
+fn required(name: &str, env: impl Fn(&str) -> Option<String>) -> Result<usize> {
+    let unset = || refused(format!("{name} is not set in the environment"));
+    optional(name, env)?.map_or_else(unset, Ok)
+}
+
+/// How many workers there are: as is said, unless the variable says otherwise.
+fn workers(name: &str, said: Option<usize>, env: impl Fn(&str) -> Option<String>) -> Result<usize> {
+    match (said, optional(name, env)?) {
+        (Some(0), _) => Err(Error::setting(RANKS, "is at least 1, not 0")),
+        (Some(said), Some(workers)) if workers != said => Err(Error::setting(
+            RANKS,
+            format!("is {said}, where {name} is {workers}: leave it out, or correct one"),
+        )),
+        (Some(said), _) => Ok(said),
+        (None, None) => refused(format!("{name} is not set; pass {RANKS} N")),
+        (None, Some(0)) => {
+            refused(format!("{name} is 0, where the number of workers is at least 1"))
+        }
+        (None, Some(workers)) => Ok(workers),
     }
 }
 

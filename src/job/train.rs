@@ -9,7 +9,6 @@ use std::time::Duration;
 use super::events::{Event, Observer, Relay};
 use super::inputs::Inputs;
 use super::pixels::PixelSettings;
-use super::tokenizer_options::refuse_unfinished;
 use super::train_choices::{InitFrom, RecipeChoice, TrainPrecision};
 use super::{places, resume};
 use crate::config::Recipe;
@@ -18,12 +17,9 @@ use crate::error::{Error, Result};
 use crate::model::compute_device::ComputeDevice;
 use crate::storage;
 use crate::train::input::images::Images;
-use crate::train::{self, RECIPE_FILE, TrainSummary};
+use crate::train::{self, TrainSummary};
 use crate::util::numbers::counted;
-use crate::util::settings::{
-    ALPHA, BATCH_SIZE, BUDGET, DEVICE, INIT_FROM, MICRO_BATCH, MODEL, ORIENTATION,
-    PERCEPTUAL_WEIGHTS, PILLOW, PRECISION, RECIPE, RESIZE, RESUME, SEED, SIZE, STEPS, Setting,
-};
+use crate::util::settings::{BUDGET, DEVICE, MODEL, PRECISION, RECIPE, RESUME};
 use crate::util::{compute_pool, text};
 
 /// The training of a model on images; each setting stands above the recipe's own.

@@ -1,7 +1,21 @@
 //! Owns which recipe a training has: the one that is named, or that its folder holds, with what is given on
 //! top. Must not know: images, training.
 
-use super::*;
+use std::path::Path;
+
+use super::{Train, chosen};
+use crate::config::Recipe;
+use crate::error::{Error, Result};
+use crate::job::resume;
+use crate::job::tokenizer_options::refuse_unfinished;
+use crate::job::train_choices::{InitFrom, RecipeChoice};
+use crate::train::{self, RECIPE_FILE};
+use crate::util::numbers::counted;
+use crate::util::settings::{
+    ALPHA, BATCH_SIZE, BUDGET, INIT_FROM, MICRO_BATCH, ORIENTATION, PERCEPTUAL_WEIGHTS, PILLOW,
+    RECIPE, RESIZE, SEED, SIZE, STEPS, Setting,
+};
+use crate::util::text;
 
 impl Train {
     /// The recipe named, or the one that the folder holds, with everything given on top.

@@ -162,24 +162,59 @@ mod tests {
     use crate::train::settings::codebook::SignLatents;
     use crate::train::settings::training::InitSettings;
 
+    fn said(model: &ModelConfig, change: &dyn Fn(&mut TrainSettings)) -> String {
+        let mut settings = TrainSettings::default();
+        change(&mut settings);
+        refuse_ineffective(&settings, model).expect_err("it has no effect").to_string()
+    }
+
+    fn of_rule(rule: QuantizerRule) -> ModelConfig {
+        let mut model = small_model();
+        model.quantizer.rule = rule;
+        model
+    }
+
+    fn assert_said<const N: usize>(cases: [(String, &str, &str); N]) {
+        for (text, name, reason) in cases {
+            assert!(text.contains(name) && text.contains(reason), "{name}: {text}");
+        }
+    }
+
     #[test]
     fn what_another_setting_switches_off_is_refused_by_name() {
-        let said = |model: &ModelConfig, change: &dyn Fn(&mut TrainSettings)| {
-            let mut settings = TrainSettings::default();
-            change(&mut settings);
-            refuse_ineffective(&settings, model).expect_err("it has no effect").to_string()
-        };
         let l2 = small_model();
-        let mut fsq = small_model();
-        fsq.quantizer.rule = QuantizerRule::Fsq;
-        let mut sign = small_model();
-        sign.quantizer.rule = QuantizerRule::Sign;
         let adversarial = |change: &dyn Fn(&mut AdversarialSettings)| {
             let mut a = AdversarialSettings::default();
             change(&mut a);
             said(&l2, &|s| s.adversarial = Some(a.clone()))
         };
-        for (text, name, reason) in [
+        assert_said([
+            (
+                said(&l2, &|s| (s.codebook.revive_every, s.codebook.rearm_usage) = (0, 0.4)),
+                "codebook.rearm_usage",
+                "revive_every is 0",
+            ),
+            (said(&l2, &|s| s.watch.fall_db = 2.0), "watch.fall_db", "discriminator"),
+            (adversarial(&|a| (a.adaptive, a.cap) = (false, 5.0)), "adversarial.cap", "adaptive"),
+            (adversarial(&|a| a.weight = 0.0), "train.adversarial", "weight is 0"),
+            (adversarial(&|a| a.start = 1.0), "train.adversarial", "after the last step"),
+            (said(&l2, &|s| s.micro_batch = 33), "train.micro_batch", "batch_size, 32"),
+            (
+                said(&l2, &|s| {
+                    s.init = InitSettings { family: "taming".into(), ..Default::default() }
+                }),
+                "train.init.family",
+                "from is empty",
+            ),
+        ]);
+        refuse_ineffective(&TrainSettings::default(), &l2).unwrap();
+    }
+
+    #[test]
+    fn what_a_rule_has_no_use_for_is_refused_by_name() {
+        let [l2, fsq, sign] =
+            [small_model(), of_rule(QuantizerRule::Fsq), of_rule(QuantizerRule::Sign)];
+        assert_said([
             (said(&l2, &|s| s.codebook.entropy_weight = 0.2), "codebook.entropy_weight", "sign"),
             (
                 said(&l2, &|s| s.codebook.latents = Some(SignLatents::Free)),
@@ -198,27 +233,7 @@ mod tests {
             (said(&fsq, &|s| s.codebook.decay = 0.5), "codebook.decay", "no codebook"),
             (said(&fsq, &|s| s.codebook.revive_every = 9), "codebook.revive_every", "no codebook"),
             (said(&fsq, &|s| s.commitment = 0.5), "train.commitment", "fsq"),
-            (
-                said(&l2, &|s| (s.codebook.revive_every, s.codebook.rearm_usage) = (0, 0.4)),
-                "codebook.rearm_usage",
-                "revive_every is 0",
-            ),
-            (said(&l2, &|s| s.watch.fall_db = 2.0), "watch.fall_db", "discriminator"),
-            (adversarial(&|a| (a.adaptive, a.cap) = (false, 5.0)), "adversarial.cap", "adaptive"),
-            (adversarial(&|a| a.weight = 0.0), "train.adversarial", "weight is 0"),
-            (adversarial(&|a| a.start = 1.0), "train.adversarial", "after the last step"),
-            (said(&l2, &|s| s.micro_batch = 33), "train.micro_batch", "batch_size, 32"),
-            (
-                said(&l2, &|s| {
-                    s.init = InitSettings { family: "taming".into(), ..Default::default() }
-                }),
-                "train.init.family",
-                "from is empty",
-            ),
-        ] {
-            assert!(text.contains(name) && text.contains(reason), "{name}: {text}");
-        }
-        refuse_ineffective(&TrainSettings::default(), &l2).unwrap();
+        ]);
         refuse_ineffective(&TrainSettings::default(), &fsq).unwrap();
         let mut without = TrainSettings::default();
         without.codebook.entropy_weight = 0.0;
