@@ -347,7 +347,7 @@ fn golden(settings: &Settings) -> vqtok::Result<bool> {
         // Only what this engine says that it doesn't compute is passed over.
         let refused = begin(&file, &options).map(|opened| CudaEngine::supports(&opened.config));
         if let Err(reason) | Ok(Err(reason)) = refused {
-            println!("{name}: passed over: {reason}");
+            println!("= {name}: passed over: {reason}");
             continue;
         }
         let mut want = on_cpu(&file, &options, &batch)?;

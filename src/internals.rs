@@ -121,6 +121,11 @@ pub mod model {
     }
     pub mod conv {
         pub use crate::model::conv::{Padding, conv_transpose2d, conv2d};
+        pub use crate::model::conv_sizes::ConvSizes;
+    }
+    #[cfg(feature = "cuda")]
+    pub mod cuda {
+        pub use crate::model::cuda::convolutions::{Convolution, Convolutions, Product};
     }
     pub mod relu {
         pub use crate::model::relu::relu;

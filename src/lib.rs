@@ -129,6 +129,7 @@
 //! | `metrics` | PSNR, SSIM, use of codes | what is measured |
 //! | `model` | the mathematics in candle, the configuration language of models | files, threads |
 //! | `kernels` | the inner loops on the CPU, for each instruction set | models, threads |
+//! | `nvidia` | errors of NVIDIA's libraries, cuDNN's graphs and which configurations may compute them | networks, memory |
 //! | `weights` | a checkpoint's tensors where they lie, their digests | what they are for |
 //! | `checkpoint` | published weights: containers, pickles, name maps, families | devices |
 //! | `tokens` | plan, schemas, shards, the commit protocol, statistics | models |
@@ -141,7 +142,7 @@
 //! | `error` | [`Error`] ends a run, [`Reject`] costs one image | who raises them |
 //!
 //! Imports point one way: `cli -> job -> config, evaluate, export, findings -> audit, pipeline, train -> data, engine, tokens ->
-//! checkpoint -> model -> metrics, weights -> kernels, storage -> error, util`. A test holds them to it.
+//! checkpoint -> model -> metrics, weights -> kernels, nvidia, storage -> error, util`. A test holds them to it.
 //!
 //! Outside `src`: `pipelines/` holds complete recipes and the Python module, `schemas/` what is
 //! written, `tests/` drives the binary as a user does, `benches/` measures and keeps its results,
@@ -233,6 +234,7 @@ mod error;
 mod util;
 
 mod kernels;
+mod nvidia;
 mod storage;
 mod weights;
 
@@ -270,8 +272,8 @@ pub use job::{
     Likeness, ListedShare, ModelIdentity, Observer, OtherGrid, OtherModel, PartitionToMake,
     PartitionWorker, Pass, PixelSettings, Planned, RankFrom, RecipeChoice, Reconstruct,
     ReconstructSummary, Repair, RepairSummary, Share, Suggest, Suggestion, Survey, SurveySummary,
-    SurveyedImage, Tokenize, TokenizeSummary, Tokenizer, TokenizerOptions, Train, WrittenPlan,
-    set_threads, verify,
+    SurveyedImage, Tokenize, TokenizeSummary, Tokenizer, TokenizerOptions, Train, TrainPrecision,
+    WrittenPlan, set_threads, verify,
 };
 
 pub use audit::{BadRows, Finding, Part, VerifyReport};

@@ -8,7 +8,7 @@ use std::path::Path;
 /// The rooms, from the ground up. A room imports from the lines below its own.
 const FLOORS: &[&[&str]] = &[
     &["error", "util"],
-    &["kernels", "storage"],
+    &["kernels", "nvidia", "storage"],
     &["weights", "metrics"],
     &["model"],
     &["checkpoint"],

@@ -15,6 +15,23 @@ use crate::weights::digests::Digests;
 /// The entry of `provenance` that says which files a converted model came from.
 pub(crate) const SOURCE_ENTRY: &str = "converted from";
 
+/// Refuses a folder that holds a model, ours or of ONNX files: nothing is overwritten, and one of two models
+/// in a folder would be taken for the other.
+///
+/// # Errors
+/// That.
+pub(super) fn refuse_model(out: &Path) -> Result<()> {
+    let ours = [folder::CONFIG_FILE, folder::WEIGHTS_FILE];
+    let mut files = ours.into_iter().chain(onnx::FILES).map(|name| out.join(name));
+    match files.find(|file| file.symlink_metadata().is_ok()) {
+        None => Ok(()),
+        Some(there) => Err(Error::invalid(format!(
+            "{} exists: give a folder without a model, nothing is overwritten",
+            text::path(there)
+        ))),
+    }
+}
+
 /// Writes the model at `path` (published, or ours) as the model folder `out`: the same weights bit
 /// for bit under canonical names, with what was assumed in the configuration's `provenance`. The
 /// same input gives the same bytes, wherever it lies.
@@ -23,15 +40,7 @@ pub(crate) const SOURCE_ENTRY: &str = "converted from";
 /// As [`detect::read`]; and where `out` holds a model already, ours or
 /// published: nothing is overwritten.
 pub(crate) fn convert(path: &Path, options: &DetectOptions, out: &Path) -> Result<ModelConfig> {
-    for file in [folder::CONFIG_FILE, folder::WEIGHTS_FILE] {
-        if out.join(file).symlink_metadata().is_ok() {
-            let place = out.join(file);
-            let place = text::path(&place);
-            return Err(Error::invalid(format!(
-                "{place} exists: give a folder without a model, nothing is overwritten"
-            )));
-        }
-    }
+    refuse_model(out)?;
     if onnx::is_onnx(path) {
         return Err(Error::invalid(format!(
             "{}: a model in ONNX files runs as it is; convert the checkpoint that they were made of",

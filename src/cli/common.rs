@@ -4,8 +4,9 @@ use super::flags;
 use crate::data::resize::rules::ResizeRule;
 use crate::data::{Alpha, Orientation, PillowVersion};
 use crate::engine::{DeviceChoice, Precision};
-use crate::error::Result;
-use crate::job::{PixelSettings, TokenizerOptions, set_threads};
+use crate::error::{Error, Result};
+use crate::job::{PixelSettings, TokenizerOptions, TrainPrecision, set_threads};
+use crate::util::settings::PRECISION;
 use std::path::PathBuf;
 
 /// Flags of every command that works.
@@ -26,9 +27,9 @@ pub(super) struct MachineFlags {
     /// is for them alone. Training runs on the CPU, or on one GPU in a build with the feature candle-cuda
     #[arg(long, value_name = "auto|cpu|cuda[:N|:all]|tensorrt[:N]", default_value = "auto")]
     pub device: String,
-    /// What a GPU computes in: f32 for the reference's tokens, bf16 for speed
-    #[arg(long, value_name = "f32|bf16", default_value = "f32", value_parser = precision_of)]
-    pub precision: Precision,
+    /// What a GPU computes in: f32 for the reference's tokens, bf16 for speed; trainings also in tf32
+    #[arg(long, value_name = "f32|tf32|bf16", default_value = "f32", value_parser = precision_of)]
+    pub precision: TrainPrecision,
     /// Worker threads [default: RAYON_NUM_THREADS, else every core]
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
@@ -157,12 +158,20 @@ impl MachineFlags {
         pixels: &PixelFlags,
     ) -> Result<TokenizerOptions> {
         let options = checkpoint.options().device(self.device.parse()?);
-        Ok(options.precision(self.precision).pixels(pixels.into()))
+        let precision = match self.precision {
+            TrainPrecision::F32 => Precision::F32,
+            TrainPrecision::Bf16 => Precision::Bf16,
+            TrainPrecision::Tf32 => {
+                let text = "tf32: trainings alone multiply in it; choose f32 or bf16";
+                return Err(Error::setting(PRECISION, text.to_string()));
+            }
+        };
+        Ok(options.precision(precision).pixels(pixels.into()))
     }
 }
 
 /// A `--precision`.
-fn precision_of(word: &str) -> std::result::Result<Precision, String> {
+fn precision_of(word: &str) -> std::result::Result<TrainPrecision, String> {
     word.parse().map_err(|error| flags::message(&error))
 }
 

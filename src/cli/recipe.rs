@@ -81,6 +81,8 @@ pub(super) fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
         Command::Suggest { inputs, budget, out, threads, .. } => {
             set_threads(threads)?;
             let named = inputs.named();
+            // Before minutes of timing.
+            out.as_deref().map_or(Ok(()), Suggestion::check_place)?;
             let mut printer = ProgressPrinter::new(reporter, stop_flag()?);
             let found = Suggest::of(inputs.into()).budget(budget).run(&mut printer)?;
             if let Some(out) = &out {
@@ -153,7 +155,7 @@ fn suggest(
         numbers::seconds(found.time.as_secs_f64()),
         counted(found.threads, "thread"),
         counted(steps, "step"),
-        numbers::seconds(found.step.as_secs_f64()),
+        numbers::short_time(found.step.as_secs_f64()),
         numbers::bytes(found.memory_bytes)
     ));
     lines.push(format!("next: vqtok train {inputs} --model model --recipe {train}"));

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::data::resize::rules::Crop;
+use crate::util::pair::pair;
 use crate::util::random::Draws;
 
 /// Attempts at a crop that fits, before the largest central one is taken.
@@ -14,8 +15,10 @@ const ATTEMPTS: usize = 10;
 #[serde(default, deny_unknown_fields)]
 pub struct CropSettings {
     /// Least and largest share of the image's area.
+    #[serde(deserialize_with = "pair")]
     pub scale: (f64, f64),
     /// Least and largest width / height, drawn evenly in their logarithm.
+    #[serde(deserialize_with = "pair")]
     pub ratio: (f64, f64),
 }
 

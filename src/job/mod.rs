@@ -79,7 +79,7 @@ pub use tokenize_summary::TokenizeSummary;
 pub use tokenizer::Tokenizer;
 pub use tokenizer_options::TokenizerOptions;
 pub use train::Train;
-pub use train_choices::{InitFrom, RecipeChoice};
+pub use train_choices::{InitFrom, RecipeChoice, TrainPrecision};
 pub use verify::verify;
 pub use worker::PartitionWorker;
 pub use write_plan::{PartitionToMake, WrittenPlan};

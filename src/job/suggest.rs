@@ -23,8 +23,12 @@ const TIMED: Duration = Duration::from_secs(2);
 /// Shorter sides up to which pictures are small, and middling.
 const SMALL: u32 = 48;
 const MIDDLING: u32 = 160;
-/// Share of grey pictures from which on all are taken for such.
-const GREY: f64 = 0.95;
+/// Share of grey pictures from which on all are taken for such: a model of one channel loses the colours of
+/// any other.
+const GREY: f64 = 1.0;
+/// Said with such a model.
+const ONE_CHANNEL: &str = "one channel, since all pictures that were looked at are grey: of one in colour \
+                           the colours would be lost";
 /// [`DataLook::coarse_psnr`] under which there is much detail.
 const DETAILED: f64 = 22.0;
 /// Less than this share of a recipe's steps is another recipe.
@@ -68,12 +72,30 @@ impl Suggestion {
     /// # Errors
     /// A file of something else at `path`; what the system refuses.
     pub fn write(&self, path: &Path) -> Result<()> {
+        Suggestion::check_place(path)?;
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
+        }
+        atomic_file::write(path, self.recipe.to_toml()?.as_bytes())
+    }
+
+    /// That a recipe can be written to a place, before one is looked for.
+    ///
+    /// # Errors
+    /// A place in a store; a file that is there, or stands where a folder belongs.
+    pub fn check_place(path: &Path) -> Result<()> {
         places::refuse_remote(OUT, path)?;
         if path.exists() {
             let text = format!("{}: that is there already; give another name", text::path(path));
             return Err(Error::setting(OUT, text));
         }
-        atomic_file::write(path, self.recipe.to_toml()?.as_bytes())
+        match path.ancestors().skip(1).find(|above| above.exists()) {
+            Some(above) if !above.is_dir() => {
+                let text = format!("{}: {} is no folder", text::path(path), text::path(above));
+                Err(Error::setting(OUT, text))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -112,6 +134,9 @@ impl Suggest {
             let text = format!("timing {name}");
             observer.event(&Event::Training(&train::Event::Notice(&text)));
             let mut recipe = Recipe::load(name)?;
+            if recipe.model.channels == 1 {
+                reasons.push(ONE_CHANNEL.into());
+            }
             let mut changes = fit_to(&look, &mut recipe);
             let pace = self.pace(&recipe, observer)?;
             let last = at + 1 == candidates.len();
@@ -192,7 +217,7 @@ fn fit_to(look: &DataLook, recipe: &mut Recipe) -> Vec<String> {
         if recipe.model.codes == 512 {
             recipe.model.codes = 256;
         }
-        changes.push("one channel, since the pictures are grey".into());
+        changes.push(ONE_CHANNEL.into());
     }
     let small = matches!(recipe.data.size, 32 | 64) && recipe.train.adversarial.is_none();
     if !grey && small && look.coarse_psnr < DETAILED && recipe.model.codes < 1024 {

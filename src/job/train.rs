@@ -1,5 +1,8 @@
 //! Owns training a tokenizer on images: its settings, which recipe counts, what goes on.
 
+mod asked;
+
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -7,15 +10,15 @@ use super::events::{Event, Observer, Relay};
 use super::inputs::Inputs;
 use super::pixels::PixelSettings;
 use super::tokenizer_options::refuse_unfinished;
-use super::train_choices::{InitFrom, RecipeChoice};
+use super::train_choices::{InitFrom, RecipeChoice, TrainPrecision};
 use super::{places, resume};
 use crate::config::Recipe;
-use crate::engine::{DeviceChoice, Precision};
+use crate::engine::DeviceChoice;
 use crate::error::{Error, Result};
 use crate::model::compute_device::ComputeDevice;
 use crate::storage;
 use crate::train::input::images::Images;
-use crate::train::{self, TrainSummary};
+use crate::train::{self, RECIPE_FILE, TrainSummary};
 use crate::util::numbers::counted;
 use crate::util::settings::{
     ALPHA, BATCH_SIZE, BUDGET, DEVICE, INIT_FROM, MICRO_BATCH, MODEL, ORIENTATION,
@@ -40,7 +43,7 @@ pub struct Train {
     budget: Option<Duration>,
     cache_crops: Option<u64>,
     device: DeviceChoice,
-    precision: Precision,
+    precision: TrainPrecision,
     pub(super) pixels: PixelSettings,
 }
 
@@ -69,7 +72,7 @@ impl Train {
             budget: None,
             cache_crops: None,
             device: DeviceChoice::Cpu,
-            precision: Precision::F32,
+            precision: TrainPrecision::F32,
             pixels: PixelSettings::default(),
         }
     }
@@ -101,8 +104,8 @@ impl Train {
         self
     }
 
-    /// What the network's convolutions read; bfloat16 on a GPU alone.
-    pub fn precision(mut self, precision: Precision) -> Train {
+    /// What convolutions make of their factors; other than float32 on a GPU alone.
+    pub fn precision(mut self, precision: TrainPrecision) -> Train {
         self.precision = precision;
         self
     }
@@ -189,9 +192,14 @@ impl Train {
     /// The device, where it trains in the precision that was asked for.
     fn compute_device(&self) -> Result<ComputeDevice> {
         let device = self.device.for_candle()?;
-        if device.is_cpu() && self.precision != Precision::F32 {
+        if device.is_cpu() && self.precision != TrainPrecision::F32 {
             let text = format!("{}: needs {DEVICE} cuda: the CPU trains in f32", self.precision);
             return Err(Error::setting(PRECISION, text));
+        }
+        if self.precision == TrainPrecision::Tf32 && !device.has_cudnn()? {
+            let text = "tf32: needs cuDNN 9, and a vqtok that was built with the features cuda and \
+                        candle-cuda; or use";
+            return Err(Error::setting(PRECISION, format!("{text} {PRECISION} f32")));
         }
         Ok(device)
     }
@@ -230,118 +238,6 @@ impl Train {
         self.train(&recipe, self.resume, observer)
     }
 
-    /// The recipe named, or the one that the folder holds, with everything given on top.
-    fn asked(&self, stored: Option<&Recipe>) -> Result<Recipe> {
-        let mut recipe = match (&self.recipe, stored) {
-            (None, Some(stored)) => stored.clone(),
-            (choice, _) => chosen(choice.as_ref())?,
-        };
-        self.overrule(&mut recipe)?;
-        let mut recipe = self.pixels.over(recipe)?;
-        match stored {
-            Some(stored) if self.is_begun() => {
-                if self.budget.is_some() {
-                    recipe.train.steps = stored.train.steps;
-                }
-                self.resumed(stored, recipe)
-            }
-            _ => Ok(recipe),
-        }
-    }
-
-    /// Whether there is a training to go on with.
-    fn is_begun(&self) -> bool {
-        train::begun(&self.model) || train::finished_steps(&self.model).is_some()
-    }
-
-    pub(super) fn resumed(&self, stored: &Recipe, asked: Recipe) -> Result<Recipe> {
-        let named = self.recipe.as_ref().map(RecipeChoice::name);
-        resume::resumed(&self.model, stored, asked, named, &self.given())
-    }
-
-    /// Whether a model that was trained for `done` steps is what is asked for. A folder of an older
-    /// version holds no recipe (`has_recipe`): then only what was said counts.
-    fn is_done(&self, done: usize, recipe: &Recipe, has_recipe: bool) -> Result<bool> {
-        if has_recipe {
-            return Ok(recipe.train.steps == done);
-        }
-        if let Some(choice) = &self.recipe {
-            resume::refuse_another(&self.model, recipe, choice.name())?;
-        }
-        Ok(self.steps.is_none_or(|steps| steps == done))
-    }
-
-    /// Names of the settings that are given and stand above the recipe.
-    fn given(&self) -> Vec<Setting> {
-        let pixels = &self.pixels;
-        let given = [
-            (STEPS, self.steps.is_some()),
-            (BATCH_SIZE, self.batch_size.is_some()),
-            (MICRO_BATCH, self.micro_batch.is_some()),
-            (SEED, self.seed.is_some()),
-            (INIT_FROM, self.init.is_some()),
-            (PERCEPTUAL_WEIGHTS, self.perceptual_weights.is_some()),
-            (SIZE, pixels.size.is_some()),
-            (RESIZE, pixels.resize.is_some()),
-            (ALPHA, pixels.alpha.is_some()),
-            (ORIENTATION, pixels.orientation.is_some()),
-            (PILLOW, pixels.pillow.is_some()),
-        ];
-        given.into_iter().filter(|(_, given)| *given).map(|(name, _)| name).collect()
-    }
-
-    /// Puts everything given but the pixels above the recipe.
-    fn overrule(&self, recipe: &mut Recipe) -> Result<()> {
-        recipe.expected = None;
-        let train = &mut recipe.train;
-        if let (Some(_), Some(steps)) = (self.budget, self.steps) {
-            let text = format!(": it says how many steps there are, and so does {STEPS} {steps}");
-            return Err(Error::setting(BUDGET, text));
-        }
-        if let Some(steps) = self.steps {
-            train.steps = steps;
-        }
-        if let Some(batch_size) = self.batch_size {
-            train.batch_size = batch_size;
-            // What the recipe has for its own batch is the whole of a smaller one.
-            if train.micro_batch > batch_size {
-                train.micro_batch = 0;
-            }
-        }
-        if let Some(micro_batch) = self.micro_batch {
-            if micro_batch > train.batch_size {
-                return Err(Error::setting(
-                    MICRO_BATCH,
-                    format!(
-                        "{micro_batch}: a batch has {} only",
-                        counted(train.batch_size, "image")
-                    ),
-                ));
-            }
-            train.micro_batch = micro_batch;
-        }
-        train.recompute |= self.recompute;
-        if let Some(weights) = self.perceptual_weights.clone() {
-            let perceptual = train.perceptual.get_or_insert_default();
-            if perceptual.weight == 0.0 {
-                return Err(Error::setting(
-                    PERCEPTUAL_WEIGHTS,
-                    ": the recipe's train.perceptual.weight is 0, so that LPIPS has no part in the \
-                     loss",
-                ));
-            }
-            perceptual.weights = weights;
-        }
-        if let Some(seed) = self.seed {
-            train.seed = seed;
-        }
-        if let Some(InitFrom { path, family, weights }) = self.init.clone() {
-            refuse_unfinished(Path::new(&path))?;
-            (train.init.from, train.init.family, train.init.weights) = (path, family, weights);
-        }
-        Ok(())
-    }
-
     /// Trains `recipe` and leaves the model in the folder.
     pub(super) fn train(
         &self,
@@ -353,10 +249,15 @@ impl Train {
         places::writable_folder(MODEL, folder)?;
         let mut recipe = resume::with_absolute_paths(recipe.clone());
         recipe.train.device = self.compute_device()?;
-        recipe.train.narrow = self.precision == Precision::Bf16;
+        recipe.train.narrow = self.precision == TrainPrecision::Bf16;
+        recipe.train.tf32 = self.precision == TrainPrecision::Tf32;
         if !recipe.train.device.is_cpu() {
             let name = recipe.train.device.name();
-            let text = format!("training on {DEVICE} {name}, {PRECISION} {}", self.precision);
+            let by = if recipe.train.device.has_cudnn()? { "cuDNN" } else { "vqtok's own kernels" };
+            let precision = self.precision;
+            let text = format!(
+                "training on {DEVICE} {name}, {PRECISION} {precision}, convolutions by {by}"
+            );
             observer.event(&Event::Training(&train::Event::Notice(&text)));
         }
         keep_freed_memory();
@@ -377,9 +278,26 @@ impl Train {
         let start = train::Start { resume, recipe: Some(&text) };
         let model = recipe.model_config();
         let relay = &mut Relay(observer);
-        let summary = train::run(&model, &recipe.train, &images, folder, start, relay)?;
+        let summary = train::run(&model, &recipe.train, &images, folder, start, relay);
+        let summary = summary.map_err(|error| self.told_what_is_kept(error))?;
         observer.event(&Event::Trained { model: folder, recipe, summary: &summary });
         Ok(summary)
+    }
+
+    /// A full disk's error, with what is there and how to go on.
+    fn told_what_is_kept(&self, error: Error) -> Error {
+        match &error {
+            Error::Io { source, .. } if source.kind() == ErrorKind::StorageFull => {
+                let kept = match train::begun(&self.model) {
+                    true => format!(
+                        "the training is kept as of its last checkpoint: make room, then go on with {RESUME}"
+                    ),
+                    false => "nothing is kept of it yet: make room, then train again".to_owned(),
+                };
+                Error::invalid(format!("{}; {kept}", error.message()))
+            }
+            _ => error,
+        }
     }
 
     /// Gives the recipe the steps that the budget is enough for, where there is one; a training that has

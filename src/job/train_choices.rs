@@ -1,7 +1,12 @@
 //! Owns what a training may be asked to follow and to begin with. Must not know: how either is used.
 
+use std::fmt;
+use std::str::FromStr;
+
 use crate::config::Recipe;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::util::settings::PRECISION;
+use crate::util::text;
 
 /// The recipe that a training is asked to follow.
 #[derive(Debug, Clone)]
@@ -44,6 +49,51 @@ impl From<&str> for RecipeChoice {
 impl From<String> for RecipeChoice {
     fn from(name_or_file: String) -> RecipeChoice {
         RecipeChoice::Named(name_or_file)
+    }
+}
+
+/// What the convolutions of a training make of their factors on a GPU; the processor has float32 alone. What
+/// they sum and all else is float32.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum TrainPrecision {
+    /// Nothing.
+    #[default]
+    F32,
+    /// Rounds them to TF32, 10 bits behind the point, on tensor cores: in all networks.
+    Tf32,
+    /// Rounds what the network's convolutions read to bfloat16, 7 bits, which they keep for the backward pass
+    /// in half the memory.
+    Bf16,
+}
+
+impl TrainPrecision {
+    /// The word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            TrainPrecision::F32 => "f32",
+            TrainPrecision::Tf32 => "tf32",
+            TrainPrecision::Bf16 => "bf16",
+        }
+    }
+}
+
+impl fmt::Display for TrainPrecision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for TrainPrecision {
+    type Err = Error;
+
+    fn from_str(word: &str) -> Result<TrainPrecision> {
+        [TrainPrecision::F32, TrainPrecision::Tf32, TrainPrecision::Bf16]
+            .into_iter()
+            .find(|precision| precision.as_str() == word)
+            .ok_or_else(|| {
+                let shown = text::shorten(word);
+                Error::setting(PRECISION, format!("{shown}: choose f32, bf16 or, to train, tf32"))
+            })
     }
 }
 

@@ -63,6 +63,18 @@ impl ComputeDevice {
         }
     }
 
+    /// Whether convolutions of a training there go through cuDNN, wherever that has a plan for one.
+    ///
+    /// # Errors
+    /// No memory for it.
+    pub(crate) fn has_cudnn(&self) -> Result<bool> {
+        #[cfg(all(feature = "cuda", feature = "candle-cuda"))]
+        if let Device::Cuda(device) = &self.0 {
+            return Ok(super::cuda::cudnn::starts(device)?);
+        }
+        Ok(false)
+    }
+
     /// Whether it is the processor.
     pub fn is_cpu(&self) -> bool {
         self.0.is_cpu()

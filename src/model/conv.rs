@@ -17,6 +17,8 @@ use super::conv_sizes::ConvSizes;
 pub use super::conv_sizes::Padding;
 #[cfg(feature = "candle-cuda")]
 use super::cuda::{compute, launches};
+#[cfg(all(feature = "cuda", feature = "candle-cuda"))]
+use super::cuda::{convolutions::Product, cudnn::convolve};
 use super::storage::{for_float, slice};
 #[cfg(feature = "candle-cuda")]
 use candle_core::{CudaStorage, DType};
@@ -34,9 +36,9 @@ pub fn conv2d(
     stride: usize,
     padding: Padding,
 ) -> Result<Tensor> {
-    let bias = bias_or_zeros(bias, weight.dim(0)?, weight)?;
+    let (biased, bias) = (bias.is_some(), bias_or_zeros(bias, weight.dim(0)?, weight)?);
     let sizes = ConvSizes::of(x.dims(), weight.dims(), stride, padding)?;
-    x.contiguous()?.apply_op3(&weight.contiguous()?, &bias, Forward(sizes))
+    x.contiguous()?.apply_op3(&weight.contiguous()?, &bias, Forward { sizes, biased })
 }
 
 /// `conv_transpose2d(x, weight) + bias`: x `[B, C, H, W]`, weight `[C, O, k, k]`, bias `[O]`,
@@ -51,9 +53,9 @@ pub fn conv_transpose2d(
     stride: usize,
     padding: usize,
 ) -> Result<Tensor> {
-    let bias = bias_or_zeros(bias, weight.dim(1)?, x)?;
+    let (biased, bias) = (bias.is_some(), bias_or_zeros(bias, weight.dim(1)?, x)?);
     let sizes = adjoint(x.dims(), weight.dims(), stride, padding)?;
-    x.contiguous()?.apply_op3(&weight.contiguous()?, &bias, InputGradient(sizes))
+    x.contiguous()?.apply_op3(&weight.contiguous()?, &bias, InputGradient { sizes, biased })
 }
 
 /// The convolution whose adjoint a transposed one is: from the output of that to its input.
@@ -91,7 +93,12 @@ fn widened(x: &CpuStorage, layout: &Layout) -> Result<Option<Vec<f32>>> {
 type Gradients = (Option<Tensor>, Option<Tensor>, Option<Tensor>);
 
 /// x `[N, C, H, W]`, weight and bias `[O]` to y `[N, O, OH, OW]`.
-struct Forward(ConvSizes);
+struct Forward {
+    sizes: ConvSizes,
+    /// Whether the bias is more than zeros, which cuDNN's way leaves out.
+    #[cfg_attr(not(all(feature = "cuda", feature = "candle-cuda")), expect(dead_code))]
+    biased: bool,
+}
 
 impl CustomOp3 for Forward {
     fn name(&self) -> &'static str {
@@ -107,7 +114,7 @@ impl CustomOp3 for Forward {
         b: &CpuStorage,
         bl: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let g = &self.0;
+        let g = &self.sizes;
         if let Some(x) = widened(x, xl)? {
             let y = f32::forward(g, &x, slice(w, wl)?, slice(b, bl)?)?;
             return Ok((CpuStorage::F32(y), g.output_shape()));
@@ -128,9 +135,17 @@ impl CustomOp3 for Forward {
         b: &CudaStorage,
         bl: &Layout,
     ) -> Result<(CudaStorage, Shape)> {
-        let shape = self.0.output_shape();
+        let g = &self.sizes;
+        let shape = g.output_shape();
+        #[cfg(feature = "cuda")]
+        {
+            let bias = self.biased.then_some((b, bl));
+            if let Some(y) = convolve(Product::Forward, g, [(x, xl), (w, wl)], bias)? {
+                return Ok((y, shape));
+            }
+        }
         let inputs = [(x, xl), (w, wl), (b, bl)];
-        let plan = launches::conv_forward(&self.0, x.dtype() == DType::BF16);
+        let plan = launches::conv_forward(g, x.dtype() == DType::BF16);
         Ok((compute::<f32>(&plan, &inputs, shape.elem_count())?, shape))
     }
 
@@ -142,10 +157,11 @@ impl CustomOp3 for Forward {
         _: &Tensor,
         dy: &Tensor,
     ) -> Result<Gradients> {
-        let (g, dy) = (self.0, dy.contiguous()?);
+        let (g, dy) = (self.sizes, dy.contiguous()?);
         let dx = || {
             let zeros = Tensor::zeros(g.channels, dy.dtype(), dy.device())?;
-            dy.apply_op3_no_bwd(w, &zeros, &InputGradient(g))?.to_dtype(x.dtype())
+            dy.apply_op3_no_bwd(w, &zeros, &InputGradient { sizes: g, biased: false })?
+                .to_dtype(x.dtype())
         };
         let dx = x.track_op().then(dx);
         let dw = w.track_op().then(|| x.apply_op2_no_bwd(&dy, &WeightGradient(g)));
@@ -155,7 +171,12 @@ impl CustomOp3 for Forward {
 }
 
 /// The gradient of y, weight and a bias `[C]` to the gradient of x plus the bias: a transposed convolution.
-struct InputGradient(ConvSizes);
+struct InputGradient {
+    sizes: ConvSizes,
+    /// Whether the bias is more than zeros, which cuDNN's way leaves out.
+    #[cfg_attr(not(all(feature = "cuda", feature = "candle-cuda")), expect(dead_code))]
+    biased: bool,
+}
 
 impl CustomOp3 for InputGradient {
     fn name(&self) -> &'static str {
@@ -171,7 +192,7 @@ impl CustomOp3 for InputGradient {
         b: &CpuStorage,
         bl: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let g = &self.0;
+        let g = &self.sizes;
         for_float!(dy.dtype(), T, {
             let dx = T::input_gradient(g, slice(dy, dyl)?, slice(w, wl)?, slice(b, bl)?)?;
             Ok((T::to_cpu_storage_owned(dx), g.input_shape()))
@@ -188,7 +209,16 @@ impl CustomOp3 for InputGradient {
         b: &CudaStorage,
         bl: &Layout,
     ) -> Result<(CudaStorage, Shape)> {
-        let (plan, shape) = (launches::conv_input_gradient(&self.0), self.0.input_shape());
+        let g = &self.sizes;
+        let shape = g.input_shape();
+        #[cfg(feature = "cuda")]
+        {
+            let bias = self.biased.then_some((b, bl));
+            if let Some(dx) = convolve(Product::InputGradient, g, [(dy, dyl), (w, wl)], bias)? {
+                return Ok((dx, shape));
+            }
+        }
+        let plan = launches::conv_input_gradient(g);
         let inputs = [(dy, dyl), (w, wl), (b, bl)];
         Ok((compute::<f32>(&plan, &inputs, shape.elem_count())?, shape))
     }
@@ -202,10 +232,10 @@ impl CustomOp3 for InputGradient {
         _: &Tensor,
         dy: &Tensor,
     ) -> Result<Gradients> {
-        let (g, dy) = (self.0, dy.contiguous()?);
+        let (g, dy) = (self.sizes, dy.contiguous()?);
         let dx = || {
             let zeros = Tensor::zeros(g.filters, dy.dtype(), dy.device())?;
-            dy.apply_op3_no_bwd(w, &zeros, &Forward(g))
+            dy.apply_op3_no_bwd(w, &zeros, &Forward { sizes: g, biased: false })
         };
         let dx = x.track_op().then(dx);
         let dw = w.track_op().then(|| dy.apply_op2_no_bwd(x, &WeightGradient(g)));
@@ -248,8 +278,13 @@ impl CustomOp2 for WeightGradient {
         dy: &CudaStorage,
         dyl: &Layout,
     ) -> Result<(CudaStorage, Shape)> {
-        let plan = launches::conv_weight_gradient(&self.0, x.dtype() == DType::BF16);
-        let shape = self.0.weight_shape();
+        let g = &self.0;
+        let shape = g.weight_shape();
+        #[cfg(feature = "cuda")]
+        if let Some(dw) = convolve(Product::WeightGradient, g, [(x, xl), (dy, dyl)], None)? {
+            return Ok((dw, shape));
+        }
+        let plan = launches::conv_weight_gradient(g, x.dtype() == DType::BF16);
         Ok((compute::<f32>(&plan, &[(x, xl), (dy, dyl)], shape.elem_count())?, shape))
     }
 }

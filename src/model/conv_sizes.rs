@@ -21,18 +21,29 @@ impl Padding {
 }
 
 /// The sizes of one convolution from `[N, C, H, W]` to `[N, O, OH, OW]`.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct ConvSizes {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ConvSizes {
+    /// Images.
     pub batch: usize,
+    /// Of x.
     pub channels: usize,
+    /// Of x.
     pub height: usize,
+    /// Of x.
     pub width: usize,
+    /// Channels of y.
     pub filters: usize,
+    /// Of the window.
     pub kernel_h: usize,
+    /// Of the window.
     pub kernel_w: usize,
+    /// Of the window, along both sides.
     pub stride: usize,
+    /// Zeros above and on the left.
     pub before: usize,
+    /// Height of y.
     pub out_h: usize,
+    /// Width of y.
     pub out_w: usize,
 }
 
@@ -42,12 +53,11 @@ const BLOCK_ELEMENTS: usize = 1 << 17;
 const CHUNKS: usize = 8;
 
 impl ConvSizes {
-    pub(super) fn of(
-        x: &[usize],
-        weight: &[usize],
-        stride: usize,
-        padding: Padding,
-    ) -> Result<ConvSizes> {
+    /// From the shapes of x and the weight.
+    ///
+    /// # Errors
+    /// Shapes that don't go together.
+    pub fn of(x: &[usize], weight: &[usize], stride: usize, padding: Padding) -> Result<ConvSizes> {
         let ([n, c, h, w], [o, wc, kh, kw]) = (x, weight) else {
             bail!("a convolution of {x:?} with {weight:?}: both need four dimensions");
         };

@@ -7,8 +7,8 @@
 //! (`conv`, `pool`, `relu`, `group_norm`, `gemm`) have backward passes of their own, over slices that `storage`
 //! gives; `autoencoder`, `vqvae2` and `dalle` are
 //! the networks. `quantizer`, `residual`, `multiscale` and `fsq` pick codes, `codec` joins both,
-//! `reference` is the loaded model, `compute_device` where candle computes, `cuda` the kernels of
-//! training there.
+//! `reference` is the loaded model, `compute_device` where candle computes, `cuda` the operations of
+//! training there, `tf32` whether they may round.
 //!
 //! `quantizer` and `conv_kernels` take rayon's threads: rows and blocks are split by their number
 //! alone, so that no bit depends on how many threads there are.
@@ -22,7 +22,7 @@ mod conv_fast;
 mod conv_float;
 mod conv_gradient;
 mod conv_kernels;
-mod conv_sizes;
+pub(crate) mod conv_sizes;
 pub(crate) mod cuda;
 pub(crate) mod dalle;
 pub(crate) mod finite;
@@ -41,6 +41,7 @@ pub(crate) mod residual;
 pub(crate) mod sequential;
 mod sizes;
 pub(crate) mod storage;
+pub(crate) mod tf32;
 pub(crate) mod topology;
 pub(crate) mod vqvae2;
 

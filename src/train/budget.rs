@@ -120,9 +120,8 @@ pub(crate) fn fitted(
     let pace = pace(model, settings, data, (time, true), observer)?;
     let left = budget.saturating_sub(begun.elapsed() + pace.opening).mul_f64(1.0 - MARGIN);
     let steps = pace.timing.steps_within(settings, left);
-    let (budget, step) = [budget, pace.timing.step + pace.timing.search]
-        .map(|time| numbers::seconds(time.as_secs_f64()))
-        .into();
+    let budget = numbers::seconds(budget.as_secs_f64());
+    let step = numbers::short_time((pace.timing.step + pace.timing.search).as_secs_f64());
     if steps < STEPS_MIN {
         return Err(Error::setting(
             BUDGET,
@@ -133,5 +132,5 @@ pub(crate) fn fitted(
             ),
         ));
     }
-    Ok((steps, format!("{budget} are enough for {} of {step}", counted(steps, "step"))))
+    Ok((steps, format!("in {budget} there is time for {} of {step}", counted(steps, "step"))))
 }

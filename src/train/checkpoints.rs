@@ -45,8 +45,8 @@ impl Checkpoints {
     /// Reads the newest that is whole; None where there is none at all.
     ///
     /// # Errors
-    /// Where none of them can be used: what the newest one's trouble is.
-    pub(super) fn take(&mut self) -> Result<Option<Taken>> {
+    /// Where none of them can be used: what their trouble is, and `advice`.
+    pub(super) fn take(&mut self, advice: &str) -> Result<Option<Taken>> {
         let [newest, before] = [NEWEST, BEFORE].map(|name| self.folder.join(name));
         if !exist(&self.folder) {
             return Ok(None);
@@ -58,10 +58,10 @@ impl Checkpoints {
             }
             Err(trouble) => trouble,
         };
-        let Ok(state) = read(&before) else {
-            let advice = "remove the model folder and train again";
-            return Err(Error::corrupt(&newest, format!("{trouble}; {advice}")));
-        };
+        let state = read(&before).map_err(|other| {
+            let before = text::path(&before);
+            Error::corrupt(&newest, format!("{trouble}; {before}: {other}; {advice}"))
+        })?;
         let (newest, step) = (text::path(&newest), state.counters.step);
         let warning =
             format!("{newest}: {trouble}; the checkpoint before it, of step {step}, is taken");
@@ -112,7 +112,7 @@ mod tests {
     use crate::train::trainer::state::tests::fixture;
 
     fn steps(folder: &Path) -> (Option<usize>, Option<String>) {
-        let taken = Checkpoints::new(folder.to_path_buf()).take().unwrap();
+        let taken = Checkpoints::new(folder.to_path_buf()).take("").unwrap();
         taken.map_or((None, None), |taken| (Some(taken.state.counters.step), taken.warning))
     }
 
@@ -140,7 +140,7 @@ mod tests {
         assert!(warning.ends_with("the checkpoint before it, of step 2, is taken"), "{warning}");
         // The damaged one is never kept in place of a whole one.
         let mut checkpoints = Checkpoints::new(dir.to_path_buf());
-        checkpoints.take().unwrap();
+        checkpoints.take("").unwrap();
         checkpoints.add(&fixture(4)).unwrap();
         assert_eq!(steps(dir), (Some(4), None));
         std::fs::remove_file(dir.join(NEWEST)).unwrap();
@@ -148,7 +148,8 @@ mod tests {
         assert_eq!(step, Some(2));
         assert!(warning.unwrap().contains("it is gone; "));
         damage(&dir.join(BEFORE));
-        let error = Checkpoints::new(dir.to_path_buf()).take().err().unwrap().to_string();
-        assert!(error.contains(NEWEST), "{error}");
+        let error = Checkpoints::new(dir.to_path_buf()).take("advice").err().unwrap().to_string();
+        assert!(error.contains(NEWEST) && error.contains(BEFORE), "{error}");
+        assert!(error.ends_with("; advice"), "{error}");
     }
 }

@@ -61,7 +61,8 @@ pub(crate) fn begun(folder: &Path) -> bool {
 
 /// Steps of the model in a folder, where it was trained there to its end.
 pub(crate) fn finished_steps(folder: &Path) -> Option<usize> {
-    if !folder.join(LINES).exists() {
+    // A record alone may have been lost.
+    if !folder.join(LINES).exists() && !begun(folder) {
         return None;
     }
     load_config(folder).ok()?.provenance.get(STEPS_ENTRY)?.parse().ok()
@@ -142,7 +143,14 @@ impl Workspace {
                      folder to start again"
                 )));
             }
-            match checkpoints.take()? {
+            let advice = match has_model {
+                true => format!(
+                    "the finished model stays as it is; a new training begins with its weights by \
+                     {INIT_FROM} {shown} and another {MODEL}"
+                ),
+                false => "remove the model folder and train again".to_owned(),
+            };
+            match checkpoints.take(&advice)? {
                 Some(taken) => WorkspaceState::Unfinished(Box::new(taken)),
                 None => WorkspaceState::Nothing,
             }

@@ -16,6 +16,7 @@ pub(crate) mod nameless_file;
 pub(crate) mod numbers;
 pub(crate) mod output_file;
 pub(crate) mod overwrite;
+pub(crate) mod pair;
 pub(crate) mod panics;
 pub(crate) mod parquet_errors;
 pub(crate) mod parquet_guard;

@@ -62,6 +62,15 @@ pub(crate) fn seconds(seconds: f64) -> String {
     }
 }
 
+/// [`seconds`] of what may be short: `45 ms`.
+pub(crate) fn short_time(time: f64) -> String {
+    match time {
+        _ if !(0.0..0.0995).contains(&time) => seconds(time),
+        _ if time < 0.001 => "less than 1 ms".into(),
+        _ => format!("{:.0} ms", 1000.0 * time),
+    }
+}
+
 /// Items a second as `2,182/s`, `3.5/s`, `12/min` or `1.5/h`; `noun` (with a blank before it) comes
 /// before the slash.
 pub(crate) fn rate(per_second: f64, noun: &str) -> String {

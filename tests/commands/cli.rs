@@ -150,6 +150,10 @@ fn bad_input_gets_one_line_and_exit_code_2() {
     refused("tokenize images --out out --model model --device cuda", &["cuda"]);
     refused("tokenize images --out out --model model --device tpu", &["tpu"]);
     refused("tokenize images --out out --model model --precision bf16", &["--device cuda"]);
+    refused(
+        "tokenize images --out out --model model --precision tf32",
+        &["--precision tf32", "trainings alone", "choose f32 or bf16"],
+    );
     refused("tokenize images --out out --model model --size 3", &["--size 3"]);
     refused("tokenize images --out out --model new --recipe tiny.toml --size 17", &["17"]);
     refused("tokenize images --out out --model m2 --recipe nowhere.toml", &["nowhere.toml"]);

@@ -14,9 +14,20 @@ use crate::support::*;
 
 /// Runs [`inside`] on the stand-ins.
 pub fn run_inside(job: &Job, stand_ins: &StandIns, what: &str, with: &[(&str, &str)]) -> Counts {
+    run_test("inside::inside", job, stand_ins, what, with)
+}
+
+/// Runs an ignored test of this program on the stand-ins.
+pub fn run_test(
+    name: &str,
+    job: &Job,
+    stand_ins: &StandIns,
+    what: &str,
+    with: &[(&str, &str)],
+) -> Counts {
     let report = job.path(&format!("{what}.json"));
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["inside::inside", "--exact", "--ignored", "--nocapture"]);
+    command.args([name, "--exact", "--ignored", "--nocapture"]);
     command.env("VQTOK_TEST_INSIDE", what).envs(with.iter().copied());
     command.current_dir(job.dir.path());
     stand_ins.serve(&mut command, &report);

@@ -16,3 +16,4 @@ mod flights;
 mod inside;
 mod scene;
 mod tokens;
+mod training;

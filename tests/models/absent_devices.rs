@@ -68,12 +68,14 @@ fn without_candles_cuda_one_line_says_how_to_build_it() {
 #[test]
 fn the_cpu_trains_in_float32() {
     let job = Job::new(2);
-    let line = "train images --model model --recipe tiny.toml --device cpu --precision bf16";
-    job.expect(2, line).assert_one_line(&[
-        "--precision bf16",
-        "needs --device cuda",
-        "the CPU trains in f32",
-    ]);
+    for precision in ["bf16", "tf32"] {
+        let line = "train images --model model --recipe tiny.toml --device cpu";
+        job.expect(2, &format!("{line} --precision {precision}")).assert_one_line(&[
+            &format!("--precision {precision}"),
+            "needs --device cuda",
+            "the CPU trains in f32",
+        ]);
+    }
     assert!(!job.path("model").exists(), "work was done before");
 }
 

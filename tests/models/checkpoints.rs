@@ -290,3 +290,15 @@ fn parts_of_a_checkpoint_that_are_not_there_are_named() {
     assert_eq!(sha256(&job, "parts"), sha256(&job, "whole"));
     assert_eq!(card(&job, "parts")["config"]["preprocess"]["size"], 32, "from config.yaml");
 }
+
+#[test]
+fn a_folder_holds_one_model_of_one_kind() {
+    let job = Job::new(4).trained();
+    let before = job.files("model");
+    let words = ["model/config.json exists", "a folder without a model"];
+    job.expect(2, "convert model --to onnx --out model").assert_one_line(&words);
+    assert!(before == job.files("model"));
+    job.expect(0, "convert model --to onnx --out onnx");
+    let words = ["onnx/encoder.onnx exists", "a folder without a model"];
+    job.expect(2, "convert model --out onnx").assert_one_line(&words);
+}

@@ -220,13 +220,42 @@ fn what_a_network_shows_to_be_wrong_is_refused() {
         let said = open(name).err().unwrap_or_else(|| panic!("{name}")).to_string();
         assert!(said.contains(word) && said.lines().count() == 1, "{name}: {said}");
     };
-    refused("over_batch", "other tokens where others are beside it");
+    for name in [
+        "over_batch",
+        "of_the_first",
+        "of_the_first_of_3",
+        "of_those_before",
+        "by_place",
+        "in_training",
+    ] {
+        refused(name, "other tokens where others are beside it");
+    }
+    refused("at_random", "other tokens every time");
     refused("endless", "memory");
     // A decoder of another factor gives itself away by its first picture.
     let mut model = open("other_sides").unwrap();
     let codes = model.encode(&pictures(&expected())).unwrap();
     let said = model.decode(&codes).unwrap_err().to_string();
     assert!(said.contains("pictures of 8x16 pixels") && said.contains("takes 16x16 for"), "{said}");
+}
+
+#[test]
+fn images_that_first_go_through_together_at_a_later_size_are_looked_at_then() {
+    if !runtime() {
+        return;
+    }
+    let job = job("dynamic");
+    let refused = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/onnx_refused/in_training");
+    std::fs::create_dir(job.path("trained")).unwrap();
+    std::fs::copy(refused.join("encoder.onnx"), job.path("trained/encoder.onnx")).unwrap();
+    let settings = std::fs::read_to_string(refused.join("tokenizer.json")).unwrap();
+    // One image of this size goes through at a time, so that none is beside another.
+    let settings =
+        settings.replace("\"resize\": \"none\"", "\"resize\": \"bicubic\", \"size\": 256");
+    std::fs::write(job.path("trained/tokenizer.json"), settings).unwrap();
+    job.expect(0, "tokenize images --model trained --out one");
+    let several = job.expect(2, "tokenize images --model trained --out out --buckets 64x64,32x96");
+    several.assert_one_line(&["trained", "other tokens where others are beside it"]);
 }
 
 /// A folder with the pictures of what is expected, and a copy of a model.

@@ -125,6 +125,10 @@ fn files_that_ask_for_what_is_not_theirs_are_refused() {
     for outside in ["../secret", "a/../../secret", &absolute, ""] {
         at(outside, "16", &["outside its folder"]);
     }
+    // What older runtimes take for weights in memory, at the address that is said.
+    std::fs::create_dir_all(job.path("m/*/_ORT_MEM_ADDR_")).unwrap();
+    std::fs::write(job.path("m/*/_ORT_MEM_ADDR_/*"), [0; 16]).unwrap();
+    at("*/_ORT_MEM_ADDR_/*", "16", &["outside its folder"]);
     at("nothing", "16", &["isn't beside it"]);
     std::os::unix::fs::symlink(job.path("secret"), job.path("m/link")).unwrap();
     at("link", "16", &["outside its folder"]);
@@ -132,6 +136,7 @@ fn files_that_ask_for_what_is_not_theirs_are_refused() {
     at("weights", "16", &["15 bytes where 16"]);
     std::fs::write(job.path("m/weights"), [0; 16]).unwrap();
     at("weights", "16", &[]);
+    at("./weights", "16", &[]);
     at("weights", "12", &["16 bytes, 12 of which"]);
 }
 
@@ -158,6 +163,109 @@ fn a_graph_that_draws_or_grows_without_end_is_refused() {
     refused(&job, &of(26, &graph(&node("f0", "mine"))), &["more than 1048576 operators"]);
 }
 
+/// A node with an attribute that holds a graph of some nodes.
+fn repeating(kind: &str, nodes: &[u8]) -> Vec<u8> {
+    field(1, &[field(4, kind.as_bytes()), field(5, &field(6, nodes))].concat())
+}
+
+#[test]
+fn steps_are_repeated_once_and_not_within_repeated_steps() {
+    let job = Job::new(0);
+    let one = repeating("Scan", &node("Relu", ""));
+    std::fs::write(job.path("x.onnx"), model(&graph(&[&one[..], &one].concat()))).unwrap();
+    job.expect(0, SAID);
+    for (outer, inner) in [("Scan", "Scan"), ("SequenceMap", "Scan"), ("Scan", "SequenceMap")] {
+        let nested = repeating(outer, &repeating(inner, &node("Relu", "")));
+        refused(&job, &model(&graph(&nested)), &[inner, "within steps that are repeated"]);
+    }
+    let branch = repeating("Scan", &repeating("If", &one));
+    refused(&job, &model(&graph(&branch)), &["Scan", "within steps that are repeated"]);
+    // Through a function, whose nodes are field 7.
+    let body = [field(1, b"f"), field(10, b"mine"), field(7, &one[2..])].concat();
+    let function = [varint(25 << 3 | 2), varint(body.len() as u64), body].concat();
+    let of = |nodes: &[u8]| [model(&graph(nodes)), function.clone()].concat();
+    std::fs::write(job.path("x.onnx"), of(&node("f", "mine"))).unwrap();
+    job.expect(0, SAID);
+    let called = repeating("Scan", &node("f", "mine"));
+    refused(&job, &of(&called), &["operator f", "within steps that are repeated"]);
+}
+
+#[test]
+fn texts_are_refused_wherever_they_come_from() {
+    let job = Job::new(0);
+    let words = &["computes with texts"];
+    let text = [number(1, 1), number(2, 8), field(8, b"w"), field(6, b"a")].concat();
+    refused(&job, &model(&graph(&field(5, &text))), words);
+    let attribute = |kind: &str, attribute: &[u8]| {
+        model(&graph(&field(1, &[field(4, kind.as_bytes()), field(5, attribute)].concat())))
+    };
+    let named = |name: &str, more: &[u8]| [&field(1, name.as_bytes()), more].concat();
+    refused(&job, &attribute("Constant", &named("value", &field(5, &text))), words);
+    refused(&job, &attribute("Constant", &named("value_string", &field(4, b"a"))), words);
+    refused(&job, &attribute("Constant", &named("value_strings", &field(9, b"a"))), words);
+    refused(&job, &attribute("LabelEncoder", &named("values_strings", &field(9, b"a"))), words);
+    refused(&job, &attribute("Cast", &named("to", &number(3, 8))), words);
+    std::fs::write(job.path("x.onnx"), attribute("Cast", &named("to", &number(3, 7)))).unwrap();
+    job.expect(0, SAID);
+}
+
+#[test]
+fn codes_that_the_type_of_an_output_has_no_room_for_are_refused() {
+    let job = Job::new(0);
+    for (element, most) in [(2, 256), (3, 128), (4, 65536), (5, 32768)] {
+        let faces = [
+            field(11, &value("pixels", 1, &[4, 3, 16, 16])),
+            field(12, &value("tokens", element, &[4, 4, 4])),
+        ];
+        std::fs::write(job.path("x.onnx"), model(&faces.concat())).unwrap();
+        let line = |codes: u64| format!("inspect x.onnx --codes {codes} --mean 0 --std 1");
+        job.expect(0, &line(most));
+        let more = most + 1;
+        job.expect(2, &line(more))
+            .assert_one_line(&["x.onnx: its 'tokens' is of ", &format!("{more} codes don't fit")]);
+    }
+}
+
+#[test]
+fn a_decoders_inputs_are_paired_with_levels_by_their_names_or_as_is_said() {
+    let job = Job::new(0);
+    std::fs::create_dir(job.path("m")).unwrap();
+    let tokens = |number: u8, names: &[&str]| -> Vec<u8> {
+        names.iter().flat_map(|name| field(number, &value(name, 7, &[1, 4, 4]))).collect()
+    };
+    let pixels = |number: u8| field(number, &value("pixels", 1, &[1, 3, 16, 16]));
+    let check = |[out, into]: [&[&str]; 2], more: &str, words: &[&str]| {
+        let encoder = model(&[pixels(11), tokens(12, out)].concat());
+        let decoder = model(&[tokens(11, into), pixels(12)].concat());
+        std::fs::write(job.path("m/encoder.onnx"), encoder).unwrap();
+        std::fs::write(job.path("m/decoder.onnx"), decoder).unwrap();
+        let sides = r#""input": {"mean": 0, "std": 1}, "output": {"mean": 0, "std": 1}"#;
+        let settings = format!(r#"{{"codes": 8, {sides}{more}}}"#);
+        std::fs::write(job.path("m/tokenizer.json"), settings).unwrap();
+        match words {
+            [] => job.expect(0, "inspect m").stdout,
+            words => {
+                job.expect(2, "inspect m").assert_one_line(words);
+                String::new()
+            }
+        }
+    };
+    let two = ["a", "b"];
+    let said = check([&two, &["b", "a"]], "", &[]);
+    assert!(said.contains("a i64[1, 4, 4], b i64[1, 4, 4] to pixels"), "{said}");
+    let unsaid = ["which of its inputs takes which level", "write `decoder_tokens`"];
+    for into in [["b", "x"], ["y", "x"]] {
+        check([&two, &into], "", &unsaid);
+        let names = format!(r#", "decoder_tokens": ["{}", "{}"]"#, into[1], into[0]);
+        check([&two, &into], &names, &[]);
+        check([&two, &into], r#", "decoder_tokens": ["b", "z"]"#, &unsaid);
+    }
+    // One level: whatever it is called, but for the name of what is none.
+    check([&["a"], &["x"]], "", &[]);
+    check([&two, &["a"]], r#", "tokens": "b""#, &unsaid);
+    check([&two, &["a"]], r#", "tokens": "b", "decoder_tokens": "a""#, &[]);
+}
+
 #[test]
 fn weights_that_are_not_numbers_are_refused_wherever_they_lie() {
     let job = Job::new(0);
@@ -176,6 +284,16 @@ fn weights_that_are_not_numbers_are_refused_wherever_they_lie() {
     refused(&job, &of(&[1.0, f32::NAN], &[]), &["x.onnx", "its weights 'w' hold NaN"]);
     let infinite = of(&[1.0, f32::INFINITY], &multiplied);
     refused(&job, &infinite, &["its weights 'w' hold infinite values"]);
+    let constant = |number: u8, name: &str, value: f32| {
+        let float = [&[number << 3 | 5][..], &value.to_le_bytes()].concat();
+        let attribute = [field(1, name.as_bytes()), float].concat();
+        model(&graph(&field(1, &[field(4, b"Constant"), field(5, &attribute)].concat())))
+    };
+    for (number, name) in [(2, "value_float"), (7, "value_floats")] {
+        refused(&job, &constant(number, name, f32::NAN), &["x.onnx", "constant", "is NaN"]);
+        std::fs::write(job.path("x.onnx"), constant(number, name, 1.0)).unwrap();
+        job.expect(0, SAID);
+    }
     std::fs::write(job.path("w"), [1.0_f32, 2.0, 3.0, f32::NAN].map(f32::to_le_bytes).concat())
         .unwrap();
     refused(&job, &model(&graph(&external("w", "16"))), &["its weights 'w' hold NaN"]);
@@ -248,7 +366,10 @@ fn what_is_not_said_is_asked_for_by_name() {
     let says = |line: &str, words: &[&str]| job.expect(2, line).assert_one_line(words);
     says("inspect x.onnx --mean 0 --std 1", &["`codes`", "--codes", "tokenizer.json"]);
     says("inspect x.onnx --codes 8", &["`input.mean` and `input.std`", "--mean and --std"]);
-    says("inspect x.onnx --codes 8 --mean 0", &["`input.mean` without `input.std`"]);
+    says(
+        "inspect x.onnx --codes 8 --mean 0",
+        &["`input.mean` is said without `input.std`", "--std"],
+    );
     says("inspect x.onnx --codes 8 --mean 0 --std 1,2", &["2 numbers for 3 channels"]);
     says("inspect x.onnx --codes 8 --mean 0 --std 1 --layout nhwc", &["16 channels as Nhwc"]);
     says("inspect x.onnx --codes 8 --weights ema", &["--weights", "ONNX files"]);
@@ -262,7 +383,7 @@ fn what_is_not_said_is_asked_for_by_name() {
         ),
         (
             graph_of(value("pixels", 11, &[1, 3, 16, 16]), value("t", 7, &[1, 4])),
-            &["'pixels' is of another type"],
+            &["'pixels' is of float64, where pictures are of float32"],
         ),
     ] {
         refused(&job, &bytes, words);

@@ -7,7 +7,7 @@ use super::settings::{Port, SETTINGS_FILE, Stated};
 use crate::model::config::{
     OnnxElement, OnnxNetwork, OnnxPixels, OnnxTensor, PixelLayout, PixelScale,
 };
-use crate::util::settings::{LAYOUT, MEAN, STD};
+use crate::util::settings::{CODES, LAYOUT, MEAN, STD};
 use crate::util::text::shorten;
 
 /// An input or output of a type that pixels or codes can be of.
@@ -79,17 +79,11 @@ pub(super) fn encoder(graph: &Graph, stated: &Stated) -> Result<OnnxNetwork, Str
 pub(super) fn decoder(
     graph: &Graph,
     stated: &Stated,
-    encoder: Option<&OnnxNetwork>,
+    encoder: Option<(&Graph, &OnnxNetwork)>,
 ) -> Result<OnnxNetwork, String> {
     let mut tokens = tensors(&graph.outline.inputs, "input")?;
     check_tokens(&tokens, "inputs", &graph.outline.inputs)?;
-    let order = |name: &str| match encoder {
-        Some(encoder) => encoder.tokens.iter().position(|token| token.name == name),
-        None => stated.tokens.iter().position(|token| token == name),
-    };
-    if tokens.iter().all(|token| order(&token.name).is_some()) {
-        tokens.sort_by_key(|token| order(&token.name));
-    }
+    pair(&mut tokens, stated, encoder)?;
     let outputs = tensors(&graph.outline.outputs, "output")?;
     let some: Vec<OnnxTensor> = outputs.iter().filter(|output| pictures(output)).cloned().collect();
     let tensor = match (&stated.output.name, &some[..]) {
@@ -103,6 +97,69 @@ pub(super) fn decoder(
         pixels: pixels(tensor, &stated.output, "output")?,
         tokens,
     })
+}
+
+/// Brings a decoder's inputs of codes into the order of the levels.
+///
+/// # Errors
+/// What doesn't tell which of them takes which level.
+fn pair(
+    tokens: &mut [OnnxTensor],
+    stated: &Stated,
+    encoder: Option<(&Graph, &OnnxNetwork)>,
+) -> Result<(), String> {
+    let of_encoder = encoder.map(|(_, network)| {
+        network.tokens.iter().map(|token| token.name.clone()).collect::<Vec<_>>()
+    });
+    let levels = match (&stated.decoder_tokens[..], &of_encoder) {
+        ([], Some(names)) => names,
+        ([], None) => &stated.tokens,
+        _ => &stated.decoder_tokens,
+    };
+    let order = |token: &OnnxTensor| levels.iter().position(|name| *name == token.name);
+    if tokens.iter().all(|token| order(token).is_some()) {
+        tokens.sort_by_key(|token| order(token));
+        return Ok(());
+    }
+    let is_other = |token: &OnnxTensor| {
+        let outputs = encoder.map_or(&[][..], |(graph, _)| &graph.outline.outputs);
+        outputs.iter().any(|output| output.name == token.name)
+    };
+    match (&stated.decoder_tokens[..], &tokens[..], levels.is_empty()) {
+        ([], _, true) => Ok(()),
+        ([], [one], false) if !is_other(one) => Ok(()),
+        _ => {
+            let names: Vec<String> = tokens.iter().map(|token| shorten(&token.name)).collect();
+            Err(format!(
+                "which of its inputs takes which level of codes isn't said (there is {}): write \
+                 `decoder_tokens`, their names in the order of the encoder's, into {SETTINGS_FILE}",
+                names.join(", ")
+            ))
+        }
+    }
+}
+
+/// That the type of what is to hold codes has room for as many.
+///
+/// # Errors
+/// One that is too narrow.
+pub(super) fn holds_codes(network: &OnnxNetwork, codes: usize) -> Result<(), String> {
+    let room = |element: OnnxElement| match element {
+        OnnxElement::I8 => 1 << 7,
+        OnnxElement::U8 => 1 << 8,
+        OnnxElement::I16 => 1 << 15,
+        OnnxElement::U16 => 1 << 16,
+        _ => usize::MAX,
+    };
+    match network.tokens.iter().find(|token| codes > room(token.element)) {
+        None => Ok(()),
+        Some(token) => Err(format!(
+            "its '{}' is of {}, which {codes} codes don't fit into: export it with wider integers, or correct \
+             `codes` in {SETTINGS_FILE} or {CODES}",
+            shorten(&token.name),
+            format!("{:?}", token.element).to_lowercase()
+        )),
+    }
 }
 
 /// That what comes out of a decoder can be what went into the encoder.
@@ -138,8 +195,24 @@ pub(super) fn agree(encoder: &OnnxNetwork, decoder: &OnnxNetwork) -> Result<(), 
 fn tensors(infos: &[ValueInfo], kind: &str) -> Result<Vec<OnnxTensor>, String> {
     let known: Vec<OnnxTensor> = infos.iter().filter_map(known).collect();
     match infos.iter().find(|info| kind == "input" && !known.iter().any(|k| k.name == info.name)) {
-        Some(info) => Err(format!("its {kind} '{}' is of another type", shorten(&info.name))),
+        Some(info) => Err(format!(
+            "its {kind} '{}' is of {}, where pictures are of float32, float16 or uint8 and codes of integers",
+            shorten(&info.name),
+            type_word(info.element)
+        )),
         None => Ok(known),
+    }
+}
+
+/// What ONNX calls the types that neither pixels nor codes are of.
+fn type_word(element: i64) -> String {
+    match element {
+        0 => "no tensor".to_owned(),
+        8 => "texts".to_owned(),
+        9 => "bool".to_owned(),
+        11 => "float64".to_owned(),
+        16 => "bfloat16".to_owned(),
+        other => format!("type {other}"),
     }
 }
 

@@ -112,7 +112,10 @@ pub(super) fn graph(path: &Path) -> Result<Graph> {
 /// graph there is a link as in caches that keep files by their digests, where the graph itself lies.
 fn inside(graph: &Path, folder: &Path, name: &str) -> Result<PathBuf, String> {
     let relative = Path::new(name);
-    let plain = relative.components().all(|part| matches!(part, Component::Normal(_)));
+    let mut parts = relative.components().filter(|part| *part != Component::CurDir);
+    // "*/_ORT_MEM_ADDR_/*" is older ONNX Runtimes' mark of weights that lie in memory, at the address that their
+    // offset is.
+    let plain = parts.all(|part| matches!(part, Component::Normal(name) if name != "*"));
     let outside = || format!("its weights lie at '{}', outside its folder", shorten(name));
     if !plain || name.is_empty() {
         return Err(outside());

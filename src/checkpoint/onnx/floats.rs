@@ -47,7 +47,8 @@ impl FloatKind {
         }
     }
 
-    fn value(self, bytes: &[u8]) -> f64 {
+    /// The value that some bytes are.
+    pub(super) fn value(self, bytes: &[u8]) -> f64 {
         match (self, bytes) {
             (FloatKind::F16, &[a, b]) => f64::from(f16::from_le_bytes([a, b])),
             (FloatKind::Bf16, &[a, b]) => f64::from(bf16::from_le_bytes([a, b])),

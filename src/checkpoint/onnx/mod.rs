@@ -10,6 +10,7 @@ mod calls;
 mod configure;
 mod files;
 mod floats;
+mod operators;
 mod outline;
 mod setting_names;
 mod settings;
@@ -58,6 +59,9 @@ pub(crate) struct Read {
     graphs: Vec<Graph>,
 }
 
+/// The files of a folder of ONNX: pixels to codes, back, and what they don't say.
+pub(super) const FILES: [&str; 3] = [files::ENCODER_FILE, files::DECODER_FILE, SETTINGS_FILE];
+
 /// Reads the files at `path`, if they are ONNX; None for what is something else.
 ///
 /// # Errors
@@ -95,20 +99,22 @@ pub(crate) fn read(path: &Path, options: &DetectOptions) -> Result<Option<Read>>
     }))
 }
 
+/// What is found of a graph, or why it can't be, with its file.
+fn about<T>(graph: &Graph, found: Result<T, String>) -> Result<T> {
+    found.map_err(|reason| Error::invalid(format!("{}: {reason}", text::path(&graph.path))))
+}
+
 /// The model that the graphs make, and the graphs.
 fn configured(
     encoder: Option<Graph>,
     decoder: Option<Graph>,
     stated: &Stated,
 ) -> Result<(ModelConfig, Vec<Graph>)> {
-    let about = |graph: &Graph, found: Result<OnnxNetwork, String>| {
-        found.map_err(|reason| Error::invalid(format!("{}: {reason}", text::path(&graph.path))))
-    };
     let encoding = encoder.as_ref().map(|graph| about(graph, configure::encoder(graph, stated)));
     let encoding = encoding.transpose()?;
-    let decoding = decoder
-        .as_ref()
-        .map(|graph| about(graph, configure::decoder(graph, stated, encoding.as_ref())));
+    let decoding = decoder.as_ref().map(|graph| {
+        about(graph, configure::decoder(graph, stated, encoder.as_ref().zip(encoding.as_ref())))
+    });
     let decoding = decoding.transpose()?;
     let levels = [&encoding, &decoding].map(|network| network.as_ref().map(|n| n.tokens.len()));
     if let [Some(out), Some(into)] = levels
@@ -131,6 +137,11 @@ fn configured(
              {CODES}"
         )));
     };
+    for (graph, network) in [(&encoder, &encoding), (&decoder, &decoding)] {
+        if let (Some(graph), Some(network)) = (graph, network) {
+            about(graph, configure::holds_codes(network, codes))?;
+        }
+    }
     let graphs: Vec<Graph> = encoder.into_iter().chain(decoder).collect();
     let network = OnnxConfig {
         encoder: encoding,

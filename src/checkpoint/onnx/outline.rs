@@ -6,31 +6,13 @@ use std::mem::take;
 
 use super::calls::{Calls, FunctionName};
 use super::floats::{FloatKind, Held};
+use super::operators;
 use super::tensors::{Tensor, tensor};
 use super::wire::{Fields, Value, message, numbers, text};
 use crate::util::text::shorten;
 
 /// Graphs within graphs at most (branches and loops).
 const NESTED_MAX: usize = 8;
-
-/// Domains whose operators ONNX Runtime brings with it.
-const DOMAINS: [&str; 4] = ["", "ai.onnx", "ai.onnx.ml", "com.microsoft"];
-
-/// Operators that begin a number of steps which no one bounds.
-const UNBOUNDED: [&str; 1] = ["Loop"];
-
-/// Operators that draw at random: with them an image has other tokens every time.
-const RANDOM: [&str; 6] = [
-    "Bernoulli",
-    "Multinomial",
-    "RandomNormal",
-    "RandomNormalLike",
-    "RandomUniform",
-    "RandomUniformLike",
-];
-
-/// Operators that multiply by some of their inputs.
-const LAYERS: [&str; 4] = ["Conv", "ConvTranspose", "Gemm", "MatMul"];
 
 const SPARSE: &str = "it holds sparse weights, which aren't read";
 
@@ -106,6 +88,10 @@ struct Reading<'a> {
     factors: BTreeSet<&'a [u8]>,
     /// What the graph or function that is being read calls.
     called: Vec<FunctionName>,
+    /// What is called within operators that repeat it.
+    repeated: BTreeSet<FunctionName>,
+    /// How many of these what is being read is in.
+    repeats: usize,
 }
 
 impl Outline {
@@ -124,6 +110,8 @@ impl Outline {
             initializers: BTreeSet::new(),
             factors: BTreeSet::new(),
             called: Vec::new(),
+            repeated: BTreeSet::new(),
+            repeats: 0,
         };
         for field in Fields::of(bytes) {
             match field? {
@@ -151,7 +139,7 @@ impl Outline {
             calls.define(function_name(function)?, take(&mut reading.called));
         }
         reading.graph(graph, 0)?;
-        calls.check(&reading.called).map_err(Unusable::Refused)?;
+        calls.check(&reading.called, &reading.repeated).map_err(Unusable::Refused)?;
         reading.faces(graph)?;
         for held in &mut reading.outline.floats {
             held.is_factor = reading.factors.contains(held.name.as_bytes());
@@ -211,7 +199,10 @@ impl<'a> Reading<'a> {
         self.nodes(graph, 1, depth)
     }
 
-    fn add(&mut self, tensor: &Tensor) -> Result<(), String> {
+    fn add(&mut self, tensor: &Tensor) -> Result<(), Unusable> {
+        if tensor.is_text {
+            return Err(Unusable::Refused(operators::TEXTS.to_owned()));
+        }
         self.outline.parameters = self.outline.parameters.saturating_add(tensor.elements);
         self.outline.floats.extend(tensor.held(self.file));
         if let Some(kind) = tensor.float_kind() {
@@ -250,44 +241,32 @@ impl<'a> Reading<'a> {
                 _ => {}
             }
         }
-        self.operator(&kind, &domain).map_err(Unusable::Refused)?;
-        if LAYERS.contains(&kind.as_str()) {
+        operators::check(&kind, &domain, &self.own).map_err(Unusable::Refused)?;
+        if operators::is_layer(&kind) {
             self.factors.extend(inputs);
         }
-        self.called.push(FunctionName { domain, name: kind });
-        for attribute in attributes {
-            self.attribute(attribute, depth)?;
+        let name = FunctionName { domain, name: kind };
+        if self.repeats > 0 {
+            self.repeated.insert(name.clone());
         }
+        let repeats = usize::from(operators::repeats(&name.name, &name.domain));
+        self.repeats += repeats;
+        for attribute in attributes {
+            self.attribute(attribute, &name.name, depth)?;
+        }
+        self.repeats -= repeats;
+        self.called.push(name);
         Ok(())
     }
 
-    /// Whether an operator may be run.
-    fn operator(&self, kind: &str, domain: &str) -> Result<(), String> {
-        if !DOMAINS.contains(&domain) && !self.own.contains(domain) {
-            let (kind, domain) = (shorten(kind), shorten(domain));
-            return Err(format!(
-                "its operator {kind} of {domain} is a custom one, which ONNX Runtime doesn't have; \
-                 export the model without it"
-            ));
-        }
-        if UNBOUNDED.contains(&kind) {
-            return Err(format!(
-                "its operator {kind} repeats itself as often as it likes; export the model with its \
-                 steps written out"
-            ));
-        }
-        match RANDOM.contains(&kind) {
-            false => Ok(()),
-            true => Err(format!(
-                "its operator {kind} draws at random, so that no image would have the same tokens \
-                 twice; export the model for inference (`model.eval()`), without sampling"
-            )),
-        }
-    }
-
-    fn attribute(&mut self, attribute: &'a [u8], depth: usize) -> Result<(), Unusable> {
+    /// An attribute of an operator of a kind.
+    fn attribute(&mut self, attribute: &'a [u8], kind: &str, depth: usize) -> Result<(), Unusable> {
+        let (mut name, mut number, mut floats) = (String::new(), None, Vec::new());
         for field in Fields::of(attribute) {
             match field? {
+                (1, value) => name = text(value),
+                (3, Value::Number(value)) => number = Some(value as i64),
+                (2 | 7, Value::Bytes(values)) => floats.extend(values.chunks_exact(4)),
                 (5 | 10, value) => {
                     let found = tensor(message(value)?)?;
                     self.add(&found)?;
@@ -297,7 +276,17 @@ impl<'a> Reading<'a> {
                 _ => {}
             }
         }
-        Ok(())
+        if operators::makes_texts(kind, &name, number) {
+            return Err(Unusable::Refused(operators::TEXTS.to_owned()));
+        }
+        let is_nan = |value: &&[u8]| FloatKind::F32.value(value).is_nan();
+        match name.starts_with("value_float") && floats.iter().any(is_nan) {
+            true => {
+                let text = "a constant of its graph is NaN: the export or the training broke";
+                Err(Unusable::Refused(text.to_owned()))
+            }
+            false => Ok(()),
+        }
     }
 
     /// Inputs and outputs of the graph itself.

@@ -6,11 +6,12 @@ use strsim::damerau_levenshtein;
 use crate::util::text::shorten;
 
 /// Settings at the top.
-const TOP: [&str; 11] = [
+const TOP: [&str; 12] = [
     "codes",
     "input",
     "output",
     "tokens",
+    "decoder_tokens",
     "size",
     "resize",
     "alpha",
@@ -40,10 +41,18 @@ const WORDS: [(&str, &[&str]); 10] = [
     ("input.mean` and `input.std", &["normalize", "range", "rescalefactor", "scale"]),
 ];
 
+/// Words that say in which order a picture's colours come, in small letters without `_` and `-`.
+const COLOURS: [&str; 6] =
+    ["channelorder", "color", "colormode", "colororder", "colour", "colourorder"];
+
+/// A name in small letters without what joins words.
+fn plain(name: &str) -> String {
+    name.chars().filter(|c| !matches!(c, '_' | '-')).flat_map(char::to_lowercase).collect()
+}
+
 /// The setting that an unknown name stands for, most likely.
 fn meant(name: &str, known: &[&'static str]) -> Option<&'static str> {
-    let plain: String =
-        name.chars().filter(|c| !matches!(c, '_' | '-')).flat_map(char::to_lowercase).collect();
+    let plain = plain(name);
     let near = |known: &&&str| damerau_levenshtein(&plain, known) <= 1;
     let word = || WORDS.iter().find(|(_, words)| words.contains(&plain.as_str()));
     known.iter().find(near).copied().or_else(|| word().map(|(ours, _)| *ours))
@@ -65,6 +74,17 @@ pub(super) fn check<'a>(
             "`{BITS}` is no setting: let the network give each token as one number, of 32 bits at most, \
              and say how many there are as `codes`"
         ));
+    }
+    if let Some(name) = names.iter().find(|name| COLOURS.contains(&plain(name).as_str())) {
+        return Err(format!(
+            "`{}` is no setting: pictures go in and come out as RGB; let the network change their order",
+            shorten(name)
+        ));
+    }
+    let parts = names.iter().find_map(|name| name.split_once('.'));
+    if let Some((of, name)) = parts.filter(|(of, name)| TOP.contains(of) && OF_PORT.contains(name))
+    {
+        return Err(format!("`{of}.{name}` is written {{\"{of}\": {{\"{name}\": ...}}}}"));
     }
     let found = names.into_iter().find_map(|name| Some((name, meant(name, known)?)));
     let Some((name, ours)) = found else { return Ok(()) };

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::setting_names;
 use crate::model::config::{NUMBERED_BITS_MAX, PixelLayout, PixelScale};
+use crate::util::settings::{MEAN, STD};
 use crate::util::text::{printable, shorten};
 
 /// The file beside `encoder.onnx` and `decoder.onnx`.
@@ -92,7 +93,10 @@ pub(super) struct Stated {
     pub(super) levels: Option<usize>,
     pub(super) input: Port,
     pub(super) output: Port,
+    /// The encoder's outputs of codes, level by level; none where that isn't said.
     pub(super) tokens: Vec<String>,
+    /// The decoder's inputs of them, in the same order.
+    pub(super) decoder_tokens: Vec<String>,
     pub(super) size: Option<u32>,
     pub(super) resize: Option<String>,
     pub(super) alpha: Option<String>,
@@ -115,19 +119,14 @@ impl Stated {
         let each = written.take("codes", "a whole number, or one for each level,")?;
         let (codes, levels) = codes(each)?;
         let (input, output) = (port("input", &mut written)?, port("output", &mut written)?);
-        let names = written.take("tokens", "an output's name, or a list of them,")?;
+        let tokens = names("tokens", "output", &mut written)?;
+        let decoder_tokens = names("decoder_tokens", "input", &mut written)?;
         let factor = written.take("factor", "a whole number, or one for height and width,")?;
         let stated = Stated {
             codes: said.codes.or(codes),
             levels,
-            tokens: match names {
-                None => Vec::new(),
-                Some(OneOrEach::One(name)) => vec![name],
-                Some(OneOrEach::Each(names)) if names.is_empty() => {
-                    return Err("`tokens` names no output".into());
-                }
-                Some(OneOrEach::Each(names)) => names,
-            },
+            tokens,
+            decoder_tokens,
             size: written.take("size", number)?,
             resize: written.take("resize", text)?,
             alpha: written.take("alpha", text)?,
@@ -153,10 +152,6 @@ impl Stated {
         {
             return Err(format!("`{name}` has a side of 0"));
         }
-        let twice = (1..self.tokens.len()).find(|&n| self.tokens[..n].contains(&self.tokens[n]));
-        if let Some(twice) = twice {
-            return Err(format!("`tokens` names '{}' twice", shorten(&self.tokens[twice])));
-        }
         match (self.codes, self.size) {
             (Some(0), _) => Err("`codes` is 0".into()),
             (Some(codes), _) if codes > 1 << NUMBERED_BITS_MAX => {
@@ -165,6 +160,21 @@ impl Stated {
             (_, Some(0)) => Err("`size` is 0".into()),
             _ => Ok(self),
         }
+    }
+}
+
+/// The names of some of a graph's inputs or outputs.
+fn names(setting: &str, kind: &str, written: &mut Written) -> Result<Vec<String>, String> {
+    let belongs = format!("an {kind}'s name, or a list of them,");
+    let names: Vec<String> = match written.take(setting, &belongs)? {
+        None => return Ok(Vec::new()),
+        Some(OneOrEach::One(name)) => vec![name],
+        Some(OneOrEach::Each(names)) => names,
+    };
+    match (1..names.len()).find(|&n| names[..n].contains(&names[n])) {
+        Some(twice) => Err(format!("`{setting}` names '{}' twice", shorten(&names[twice]))),
+        None if names.is_empty() => Err(format!("`{setting}` names no {kind}")),
+        None => Ok(names),
     }
 }
 
@@ -227,11 +237,17 @@ impl Port {
             all if all.len() == channels => Ok(all.to_vec()),
             all => Err(format!("`{of}.{name}` has {} numbers for {channels} channels", all.len())),
         };
+        let one = |said: &str, other: &str| {
+            format!(
+                "`{of}.{said}` is said without `{of}.{other}`: write both into {SETTINGS_FILE}, or pass \
+                 {MEAN} and {STD}"
+            )
+        };
         let (mean, std) = match (&self.mean, &self.std) {
             (None, None) => return Ok(None),
             (Some(mean), Some(std)) => (each("mean", mean)?, each("std", std)?),
-            (Some(_), None) => return Err(format!("it says `{of}.mean` without `{of}.std`")),
-            (None, Some(_)) => return Err(format!("it says `{of}.std` without `{of}.mean`")),
+            (Some(_), None) => return Err(one("mean", "std")),
+            (None, Some(_)) => return Err(one("std", "mean")),
         };
         match mean.iter().all(|m| m.is_finite()) && std.iter().all(|s| *s > 0.0 && s.is_normal()) {
             true => Ok(Some(PixelScale { mean, std })),
@@ -301,7 +317,11 @@ mod tests {
             (json!({"codes": []}), "`codes` are []"),
             (json!({"tokens": []}), "`tokens` names no output"),
             (json!({"tokens": ["a", "b", "a"]}), "`tokens` names 'a' twice"),
+            (json!({"decoder_tokens": ["a", "a"]}), "`decoder_tokens` names 'a' twice"),
             (json!({"image_size": 64}), "`image_size`"),
+            (json!({"input.mean": 0}), "`input.mean` is written {\"input\": {\"mean\": ...}}"),
+            (json!({"channel_order": "BGR"}), "`channel_order` is no setting: pictures go in"),
+            (json!({"input": {"color": "BGR"}}), "`color` is no setting"),
             (json!({"output": {"means": 1}}), "`output.means`"),
             (json!({"input": {"layout": "HWC"}}), "`input.layout` is HWC"),
         ] {

@@ -4,6 +4,7 @@
 use std::ops::Range;
 
 use super::floats::{FloatKind, Held, Place};
+use super::operators::TEXT;
 use super::wire::{Fields, Value, message, numbers, text};
 use crate::util::text::shorten;
 
@@ -16,6 +17,8 @@ pub(super) struct Tensor<'a> {
     pub(super) name: &'a [u8],
     pub(super) elements: u64,
     pub(super) external: Option<External>,
+    /// Whether it is of texts.
+    pub(super) is_text: bool,
     /// The type of its values, and the bytes that hold them, where they are floats.
     floats: Option<(FloatKind, Floats<'a>)>,
 }
@@ -167,7 +170,7 @@ impl<'a> Said<'a> {
         let sides = self.dims.iter().map(|&side| u64::try_from(side).ok());
         let elements = sides.into_iter().try_fold(1_u64, |all, side| all.checked_mul(side?));
         let of_type = bits(self.data_type);
-        let is_text = self.data_type == 8;
+        let is_text = self.data_type == TEXT;
         let bytes =
             elements.and_then(|n| n.checked_mul(of_type.unwrap_or(8))).map(|b| b.div_ceil(8));
         let (Some(elements), Some(bytes)) = (elements, bytes.filter(|bytes| *bytes <= BYTES_MAX))
@@ -210,6 +213,6 @@ impl<'a> Said<'a> {
             };
             (kind, floats)
         });
-        Ok(Tensor { name: self.name, elements, external, floats })
+        Ok(Tensor { name: self.name, elements, external, is_text, floats })
     }
 }

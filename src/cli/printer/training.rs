@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::progress_printer::{ProgressPrinter, Training};
 use crate::config::Recipe;
+use crate::engine::memory;
 use crate::train::{Evaluation, Event, TrainSummary};
 use crate::util::numbers::counted;
 use crate::util::{numbers, text};
@@ -115,6 +116,14 @@ impl ProgressPrinter<'_> {
             fields["device_bytes"] = json!(bytes);
         }
         self.say("estimate", &text, fields);
+        if let Some(free) = memory::available().filter(|free| memory_bytes > free) {
+            let text = format!(
+                "that is more memory than the {} that are free here, and the system may end it: pass a smaller \
+                 --micro-batch, or --recompute",
+                numbers::bytes(free)
+            );
+            self.say("warning", &format!("warning: {text}"), json!({"message": text}));
+        }
         self.begin_at(self.training.steps.saturating_sub(*steps as u64));
     }
 

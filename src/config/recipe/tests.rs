@@ -135,7 +135,7 @@ const TINY: &str = "name = \"tiny\"\ndescription = \"\"\n[model]\nchannels = 3\n
     res_hidden = 4 }\n[data]\nsize = 16\n[train]\nsteps = 4\nbatch_size = 4\n";
 
 /// Settings of [`TINY`], what is wrong instead, and how the words for it begin.
-const WRONG: [(&str, &str, &str); 14] = [
+const WRONG: [(&str, &str, &str); 15] = [
     (
         "steps = 4",
         "steps = -1",
@@ -176,7 +176,12 @@ const WRONG: [(&str, &str, &str); 14] = [
     (
         "steps = 4",
         "steps = 4\nbetas = [0.5]",
-        "line 12, betas: 1 values where a list of 2 values belongs",
+        "line 12, betas: a list of 1 where one of 2 values belongs",
+    ),
+    (
+        "steps = 4",
+        "steps = 4\nbetas = [0.5, 0.9, 0.95]",
+        "line 12, betas: a list of 3 where one of 2 values belongs",
     ),
 ];
 

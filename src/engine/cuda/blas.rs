@@ -6,10 +6,10 @@ use std::ffi::{c_int, c_longlong, c_void};
 use cudarc::cublas::{result as blas, sys};
 use cudarc::driver::CudaStream;
 
-use super::libraries::failed;
 use super::program::{Gemm, Matrix};
 use crate::engine::device::Precision;
 use crate::error::{Error, Result};
+use crate::nvidia::errors::failed;
 
 fn wrong(what: &str) -> impl Fn(blas::CublasError) -> Error {
     let what = what.to_owned();

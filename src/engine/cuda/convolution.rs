@@ -9,44 +9,31 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use cudarc::cudnn::sys;
 use cudarc::driver::CudaStream;
-use sys::cudnnBackendAttributeName_t as Attribute;
-use sys::cudnnBackendAttributeType_t as Type;
 
-use super::choice::{self, Choice, Target};
-use super::descriptor::{Descriptor, check};
 use super::graph::{Addresses, graph, pack};
 use super::kept::Kept;
-use super::libraries::{dotted, failed};
 use super::program::ConvShape;
 use super::timing;
 use crate::error::{Error, Result};
-
-/// A graph with the configuration it runs by.
-pub(super) struct CudnnPlan {
-    plan: Descriptor,
-    pub workspace_bytes: usize,
-}
+use crate::nvidia::choice::{self, Choice, Target};
+use crate::nvidia::descriptor::Descriptor;
+use crate::nvidia::errors::{dotted, failed};
+use crate::nvidia::handle::{self, Handle};
+use crate::nvidia::plan::Plan;
 
 /// By a choice that was made for another number of images; None where it doesn't suit this one.
-pub(super) fn plan(
-    target: &Target,
-    shape: &ConvShape,
-    choice: &Choice,
-) -> Result<Option<CudnnPlan>> {
-    let graph = graph(target, shape)?;
-    let Some(configuration) = choice.configuration(target, &graph)? else { return Ok(None) };
-    let Some(plan) = choice::finalized(target, &configuration)? else { return Ok(None) };
-    let mut bytes = [0i64];
-    let name = Attribute::CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE;
-    plan.get(name, Type::CUDNN_TYPE_INT64, &mut bytes)?;
-    Ok(Some(CudnnPlan { plan, workspace_bytes: bytes[0].max(0) as usize }))
+pub(super) fn plan(target: &Target, shape: &ConvShape, choice: &Choice) -> Result<Option<Plan>> {
+    Plan::by(choice, target, &graph(target, shape)?)
 }
 
 /// The choices for a shape, at least one.
 fn candidates(target: &Target, shape: &ConvShape) -> Result<Vec<Choice>> {
-    let found = choice::candidates(target, &graph(target, shape)?)?;
+    let mut found = Vec::new();
+    choice::offer(target, &graph(target, shape)?, true, |choice, _| {
+        found.push(choice);
+        Ok(false)
+    })?;
     if found.is_empty() {
         return Err(failed("cuDNN", "no configuration for a convolution", &format!("{shape:?}")));
     }
@@ -61,46 +48,24 @@ pub(super) struct Call {
 
 /// cuDNN on a stream, with the plans of every shape it has met.
 pub(super) struct Convolutions {
-    handle: sys::cudnnHandle_t,
     stream: Arc<CudaStream>,
     kept: Kept,
     /// By the shape of the usual number of images; with how that came about.
     choices: BTreeMap<ConvShape, (Choice, String)>,
     /// None where the choice doesn't suit so few images.
-    plans: BTreeMap<ConvShape, Option<CudnnPlan>>,
-}
-
-// SAFETY: a handle belongs to no thread; it is only used by the engine that owns it.
-unsafe impl Send for Convolutions {}
-
-impl Drop for Convolutions {
-    fn drop(&mut self) {
-        self.plans.clear();
-        // SAFETY: created by `new`, destroyed once, after what was made with it.
-        unsafe { sys::cudnnDestroy(self.handle) };
-    }
+    plans: BTreeMap<ConvShape, Option<Plan>>,
+    /// Destroyed after what was made with it.
+    handle: Handle,
 }
 
 impl Convolutions {
     /// Work goes to `stream`, on a GPU of that name.
     pub(super) fn new(stream: &Arc<CudaStream>, gpu: &str) -> Result<Convolutions> {
-        let handle = cudarc::cudnn::result::create_handle()
-            .map_err(|error| failed("cuDNN", "a handle", &error.to_string()))?;
+        let handle = Handle::new()?;
+        handle.work_on(stream)?;
         let (choices, plans) = (BTreeMap::new(), BTreeMap::new());
-        let kept = Kept::open(&dotted(&Convolutions::version()), gpu);
-        let stream = Arc::clone(stream);
-        let convolutions = Convolutions { handle, stream, kept, choices, plans };
-        let on = convolutions.stream.cu_stream().cast();
-        // SAFETY: both are live.
-        let set = unsafe { cudarc::cudnn::result::set_stream(handle, on) };
-        set.map_err(|error| failed("cuDNN", "the stream", &error.to_string()))?;
-        Ok(convolutions)
-    }
-
-    /// Major, minor and patch version.
-    pub(super) fn version() -> [usize; 3] {
-        let version = cudarc::cudnn::result::get_version();
-        [version / 10_000, version / 100 % 100, version % 100]
+        let kept = Kept::open(&dotted(&handle::version()), gpu);
+        Ok(Convolutions { stream: Arc::clone(stream), kept, choices, plans, handle })
     }
 
     /// How each kind of convolution runs that was met.
@@ -119,7 +84,7 @@ impl Convolutions {
     /// of images. None where that doesn't suit so few.
     pub(super) fn workspace(&mut self, shape: &ConvShape, usual: usize) -> Result<Option<usize>> {
         if !self.plans.contains_key(shape) {
-            let target = Target::Handle(self.handle);
+            let target = Target::Handle(self.handle.0);
             let chosen_for = ConvShape { images: usual, ..*shape };
             let choice = match self.choices.get(&chosen_for) {
                 Some((choice, _)) => choice.clone(),
@@ -150,7 +115,7 @@ impl Convolutions {
         if count == 1 {
             return Ok((candidates.remove(0), "the only one".to_owned()));
         }
-        let timed = timing::fastest(self.handle, &self.stream, &shape, candidates);
+        let timed = timing::fastest(&self.handle, &self.stream, &shape, candidates);
         let untimed = |why: &str| Ok((first.clone(), format!("cuDNN's first of {count}: {why}")));
         match timed {
             Ok(Some((choice, ms))) => {
@@ -184,45 +149,14 @@ impl Convolutions {
                 &format!("{:?}", call.shape),
             ));
         };
-        execute(self.handle, plan, &call.pack)
+        plan.run(&self.handle, &call.pack)
     }
-}
-
-/// Queues a run of a plan.
-pub(super) fn execute(
-    handle: sys::cudnnHandle_t,
-    plan: &CudnnPlan,
-    pack: &Descriptor,
-) -> Result<()> {
-    // SAFETY: the plan and the pack are of the same shape, and the pack's addresses are those of
-    // buffers that the caller keeps, each of the shape's sizes.
-    let status = unsafe { sys::cudnnBackendExecute(handle, plan.plan.0, pack.0) };
-    check(status, "a convolution")
 }
 
 #[cfg(test)]
 mod tests {
-    use sys::cudnnBackendDescriptorType_t as Kind;
-
     use super::*;
     use crate::engine::cuda::libraries::Library;
-
-    /// An H200, in the words of cuDNN 9.8 and later.
-    const H200: &str = r#"{"deviceVer":900,"multiProcessorCount":132,"warpSize":32,
-        "maxSharedMemoryPerBlock":49152,"maxSharedMemoryPerBlockOptin":232448,
-        "reservedSharedMemoryPerBlock":1024,"maxRegistersPerSM":65536,"maxCtasPerSM":32,
-        "maxThreadsPerBlock":1024,"maxThreadsPerSM":2048,"regsPerBlock":65536,
-        "totalGlobalMem":150000000000,"smClockRateKHz":1980000,"l2CacheSize":62914560,
-        "maxBlockSize":[1024,1024,64],"memClockRateKHz":3201000,
-        "maxGridSize":[2147483647,65535,65535],"supportCoopLaunch":1,"pciDeviceId":0,
-        "isTccDriver":0,"cudaDeviceId":0,"driverVer":13000,"deviceName":"NVIDIA H200"}"#;
-
-    fn described() -> Target {
-        let properties = Descriptor::new(Kind::CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR).unwrap();
-        let name = Attribute::CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION;
-        properties.set(name, Type::CUDNN_TYPE_CHAR, H200.as_bytes()).unwrap();
-        Target::Described(properties.finalize().unwrap())
-    }
 
     /// Every kind of convolution of the f16 model, planned for a card that isn't there.
     #[test]
@@ -245,7 +179,7 @@ mod tests {
         };
         let low = ConvShape { height: 16, width: 16, inputs: 512, ..same };
         let point = ConvShape { kernel: 1, before: 0, after: 0, ..low };
-        let target = described();
+        let target = Target::h200();
         for shape in [
             same,
             ConvShape { residual: true, ..same },

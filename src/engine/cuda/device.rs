@@ -20,12 +20,14 @@ use super::blas::{Blas, Product};
 use super::compile::{self, compile, kernel_names};
 use super::convolution::{Call, Convolutions};
 use super::graph::Addresses;
-use super::libraries::{Library, dotted, failed, require_version};
+use super::libraries::{Library, require_version};
 use super::program::{Arg, Command, Convolve, Launch, Place, Program, Work};
 use super::transfer::{Slot, Uploads};
 use super::weights::DeviceWeights;
 use crate::engine::device::Precision;
 use crate::error::{Error, Result};
+use crate::nvidia::errors::{dotted, failed};
+use crate::nvidia::handle;
 use crate::util::panics;
 use crate::util::settings::DEVICE;
 
@@ -125,7 +127,7 @@ impl Device {
         let convolutions = match element {
             Precision::F32 => None,
             Precision::Bf16 => {
-                let version = Convolutions::version();
+                let version = handle::version();
                 require_version(Library::Cudnn, &version)?;
                 let gpu = context.name().map_err(driver("the GPU's name"))?;
                 let convolutions = Convolutions::new(&stream, &gpu)?;

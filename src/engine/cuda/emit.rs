@@ -1,10 +1,10 @@
 //! Owns layers as commands: shapes, buffers that are reused, grids, strides, offsets.
 
-use super::libraries::refused;
 use super::program::{Arg, Command, ConvShape, Convolve, Launch, Place, Work};
 use crate::engine::cuda::weights::{CHANNELS, ConvBackend, DeviceWeights, PackedConv};
 use crate::error::{Error, Result};
 use crate::model::topology::{ConvGeometry, ConvSpec};
+use crate::nvidia::errors::refused;
 use crate::util::settings::{DEVICE, SIZE};
 
 /// Threads of a block where each has one element to do.

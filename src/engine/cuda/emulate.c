@@ -2,40 +2,17 @@
 // of a block as coroutines that meet at __syncthreads. Says where threads of a block don't meet at
 // the same number of barriers. Must not know: layers, Rust.
 
-#include <math.h>
 #include <setjmp.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <ucontext.h>
 
-#define KERNEL void
-#define DEVICE static inline
-#define PACKED __attribute__((aligned(16)))
-#define __shared__ static
+#include "as_c.h"
 
 static struct {
     unsigned x, y, z;
 } blockIdx, gridDim, blockDim, threadIdx;
-
-static inline float __uint_as_float(unsigned bits)
-{
-    float x;
-    memcpy(&x, &bits, 4);
-    return x;
-}
-static inline unsigned __float_as_uint(float x)
-{
-    unsigned bits;
-    memcpy(&bits, &x, 4);
-    return bits;
-}
-// Compiled with -ffp-contract=off: plain operations round once.
-static inline float __fadd_rn(float a, float b) { return a + b; }
-static inline float __fmul_rn(float a, float b) { return a * b; }
-// Exact here, near it on a card.
-#define __expf expf
-static inline float __fdividef(float a, float b) { return a / b; }
 
 // A thread starts through `setcontext` and is left and entered again by long jumps, which unlike
 // `swapcontext` make no system call.
@@ -151,6 +128,10 @@ static void call_square_difference_parts(const uint64_t *a)
     square_difference_parts(P(0), P(1), P(2), W(3));
 }
 static void call_add_parts(const uint64_t *a) { add_parts(P(0), P(1), I(2)); }
+static void call_add_to_channels(const uint64_t *a)
+{
+    add_to_channels(P(0), P(1), W(2), I(3), I(4));
+}
 static void call_sums_of_channels(const uint64_t *a)
 {
     sums_of_channels(P(0), P(1), I(2), I(3), I(4));
@@ -229,6 +210,7 @@ static const struct {
     {"square_parts", call_square_parts, 3},
     {"square_difference_parts", call_square_difference_parts, 4},
     {"add_parts", call_add_parts, 3},
+    {"add_to_channels", call_add_to_channels, 5},
     {"sums_of_channels", call_sums_of_channels, 5},
     {"add_rows", call_add_rows, 4},
     {"max_pool_2", call_max_pool_2, 5},

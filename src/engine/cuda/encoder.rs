@@ -2,7 +2,6 @@
 
 use super::books::Search;
 use super::emit::Emitter;
-use super::libraries::refused;
 use super::network::{Latents, Network};
 use super::program::{Level, Program, Result as Outcome};
 use super::search::Rule;
@@ -11,6 +10,7 @@ use crate::engine::cuda::weights::{CHANNELS, DeviceWeights};
 use crate::error::{Error, Result};
 use crate::model::config::{Architecture, ModelConfig, QuantizerConfig, QuantizerRule};
 use crate::model::topology::{self, Io};
+use crate::nvidia::errors::refused;
 use crate::util::settings::DEVICE;
 use crate::util::text;
 

@@ -22,6 +22,7 @@ use crate::model::opened::Opened;
 use crate::model::residual::ResidualQuantizer;
 use crate::model::vqvae2::codebook;
 use crate::model::{finite, load_quantizer};
+use crate::nvidia::errors;
 use crate::util::panics;
 use crate::util::settings::DEVICE;
 use crate::weights::digests::Digests;
@@ -237,7 +238,7 @@ impl CudaEngine {
                 (Room::Unsuited, Some(error)) => return Err(error),
                 (Room::Unsuited, None) => {
                     let what = format!("{images} images of {width}x{height} pixels");
-                    return Err(libraries::failed("cuDNN", "no configuration for", &what));
+                    return Err(errors::failed("cuDNN", "no configuration for", &what));
                 }
             }
         }

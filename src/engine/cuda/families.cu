@@ -117,8 +117,12 @@ KERNEL apply_by_codes(const element *from, const float *affine, const element *b
     pack values = *(const pack *)(from + i * PACK);
     pack factors = *(const pack *)code, terms = *(const pack *)(code + channels);
     float done[PACK];
+    for (int j = 0; j < PACK; j += 2) {
+        four two = *(const four *)(a + 2 * j);
+        done[j] = widen(values.at[j]) * two.at[0] + two.at[1];
+        done[j + 1] = widen(values.at[j + 1]) * two.at[2] + two.at[3];
+    }
     for (int j = 0; j < PACK; ++j) {
-        done[j] = widen(values.at[j]) * a[2 * j] + a[2 * j + 1];
         done[j] = done[j] * widen(factors.at[j]) + widen(terms.at[j]);
         if (silu) done[j] = sigmoid_times(done[j]);
     }

@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::choice::Choice;
 use super::program::ConvShape;
 use crate::error::{Error, Result};
+use crate::nvidia::choice::Choice;
 use crate::util::atomic_file::AtomicFile;
 use crate::util::cache_folder::cache_folder;
 use crate::util::hex::hex;

@@ -1,6 +1,5 @@
 //! Owns which of CUDA's libraries a run needs, and saying which of them aren't there or are too old.
-//! They are looked for at run time, so that the same binary starts on a machine without any; and
-//! their errors.
+//! They are looked for at run time, so that the same binary starts on a machine without any.
 
 #[cfg(feature = "cuda")]
 use std::ffi::{CStr, CString};
@@ -8,6 +7,8 @@ use std::ffi::{CStr, CString};
 use crate::engine::device::Precision;
 #[cfg(any(test, feature = "cuda"))]
 use crate::error::{Error, Result};
+#[cfg(any(test, feature = "cuda"))]
+use crate::nvidia::errors::refused;
 #[cfg(any(test, feature = "cuda"))]
 use crate::util::settings::{DEVICE, PRECISION};
 
@@ -175,24 +176,6 @@ pub(crate) fn require_version(library: Library, version: &[usize]) -> Result<()>
         library.from(),
         library.file(),
     )))
-}
-
-/// A version as people write it.
-#[cfg(feature = "cuda")]
-pub(crate) fn dotted(version: &[usize]) -> String {
-    version.iter().map(usize::to_string).collect::<Vec<_>>().join(".")
-}
-
-/// An error of a library's, in one line.
-#[cfg(feature = "cuda")]
-pub(crate) fn failed(library: &str, what: &str, reason: &str) -> Error {
-    refused(format!("{library}: {what}: {}", reason.replace('\n', " ")))
-}
-
-/// Why the GPU isn't used.
-#[cfg(any(test, feature = "cuda"))]
-pub(crate) fn refused(reason: String) -> Error {
-    Error::setting(DEVICE, format!("cuda: {reason}"))
 }
 
 #[cfg(test)]

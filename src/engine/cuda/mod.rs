@@ -6,7 +6,7 @@
 //! `emit`, `maps`, `attention` and `search` turn them into commands, with weights packed by `weights`; all of that is plain Rust, compiled and tested without a GPU, where `emulate.c` runs
 //! the very kernels of `kernels.cu` on emulated threads. With the feature `cuda`, `device`, `blas` and
 //! `convolution` carry commands out through the driver, cuBLAS and cuDNN, by those of the configurations
-//! of `choice` that `timing` found to be the fastest and `kept` remembers; `transfer` brings images and results, `flight` keeps two runs queued, `compile` makes the
+//! of `nvidia::choice` that `timing` found to be the fastest and `kept` remembers; `transfer` brings images and results, `flight` keeps two runs queued, `compile` makes the
 //! kernels machine code, and `engine` is the trait.
 //!
 //! Maps are `[images, height, width, channels]`, weights `[outputs, ky, kx, inputs]`.
@@ -18,15 +18,11 @@ mod blas;
 #[cfg(any(test, feature = "cuda"))]
 mod books;
 #[cfg(feature = "cuda")]
-mod choice;
-#[cfg(feature = "cuda")]
 mod compile;
 #[cfg(feature = "cuda")]
 mod convolution;
 #[cfg(any(test, feature = "cuda"))]
 mod decoder;
-#[cfg(feature = "cuda")]
-mod descriptor;
 #[cfg(feature = "cuda")]
 mod device;
 #[cfg(any(test, feature = "cuda"))]

@@ -2,13 +2,13 @@
 //! it.
 
 use super::emit::{Emitter, Map};
-use super::libraries::refused;
 use super::norms::Statistics;
 use super::program::Place;
 use crate::error::{Error, Result};
 use crate::model::topology::{
     BottleneckSpec, ConvGeometry, ConvSpec, Emit, NormSpec, Resample, ResnetSpec, Shortcut,
 };
+use crate::nvidia::errors::refused;
 
 /// Layers after one another.
 pub(super) struct Network<'e, 'a> {

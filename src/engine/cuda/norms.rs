@@ -2,11 +2,11 @@
 //! statistics over the whole grid, and the scale and shift that a BatchNorm comes to.
 
 use super::emit::{BLOCK, Emitter, Map, PACK, int};
-use super::libraries::refused;
 use super::program::{Arg, Place};
 use super::weights::CHANNELS;
 use crate::error::Result;
 use crate::model::topology::{ConvGeometry, NormSpec};
+use crate::nvidia::errors::refused;
 use crate::util::settings::DEVICE;
 
 /// Pixels that a block of `channel_sums` adds up; fixed, so that sums don't depend on the batch.

@@ -3,17 +3,18 @@
 
 use std::sync::Arc;
 
-use cudarc::cudnn::sys;
 use cudarc::driver::sys::CUevent_flags::CU_EVENT_DEFAULT;
 use cudarc::driver::{CudaSlice, CudaStream, DevicePtr, result};
 use half::bf16;
 
-use super::choice::{Choice, Target};
-use super::convolution::{CudnnPlan, execute, plan};
+use super::convolution::plan;
 use super::device::driver;
 use super::graph::{Addresses, pack};
 use super::program::ConvShape;
 use crate::error::Result;
+use crate::nvidia::choice::{Choice, Target};
+use crate::nvidia::handle::Handle;
+use crate::nvidia::plan::Plan;
 
 /// Measured runs of each configuration, after one that isn't.
 const ROUNDS: usize = 5;
@@ -25,12 +26,12 @@ const FASTER: f32 = 0.97;
 
 /// The fastest of some choices, which are in cuDNN's order, and its milliseconds; None where none runs.
 pub(super) fn fastest(
-    handle: sys::cudnnHandle_t,
+    handle: &Handle,
     stream: &Arc<CudaStream>,
     shape: &ConvShape,
     choices: Vec<Choice>,
 ) -> Result<Option<(Choice, f32)>> {
-    let target = Target::Handle(handle);
+    let target = Target::Handle(handle.0);
     let mut plans = Vec::new();
     for choice in choices {
         if let Some(made) = plan(&target, shape, &choice)?
@@ -54,18 +55,13 @@ pub(super) fn fastest(
 }
 
 /// The least milliseconds of a run.
-fn measured(
-    handle: sys::cudnnHandle_t,
-    stream: &CudaStream,
-    place: &Place,
-    plan: &CudnnPlan,
-) -> Result<f32> {
+fn measured(handle: &Handle, stream: &CudaStream, place: &Place, plan: &Plan) -> Result<f32> {
     let pack = pack(&place.addresses, place.workspace)?;
     let event = || stream.record_event(Some(CU_EVENT_DEFAULT)).map_err(driver("an event"));
-    execute(handle, plan, &pack)?;
+    plan.run(handle, &pack)?;
     let mut marks = vec![event()?];
     for _ in 0..ROUNDS {
-        execute(handle, plan, &pack)?;
+        plan.run(handle, &pack)?;
         marks.push(event()?);
     }
     let times =

@@ -1,7 +1,7 @@
 //! Owns the engine over two graphs: images in, codes out, and back.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::available::require;
@@ -28,6 +28,8 @@ pub(crate) struct OnnxEngine {
     pub(super) decoder: Option<Decoder>,
     /// The size (height, width) in pixels that the network was tried with.
     pub(super) tried: (usize, usize),
+    /// Numbers of images that went through at a time and were found not to touch each other.
+    pub(super) apart: RefCell<BTreeSet<usize>>,
     /// Grids for sizes that are no multiples of a token, which only the network knows.
     odd: RefCell<BTreeMap<(usize, usize), Result<Grids, String>>>,
 }
@@ -56,8 +58,9 @@ impl OnnxEngine {
             network.decoder.as_ref().map(|n| Decoder::open(n, &environment, device)).transpose()?;
         let encoder = encoder.transpose()?.map(RefCell::new);
         let (odd, network) = (RefCell::default(), network.clone());
+        let apart = RefCell::default();
         let mut engine =
-            OnnxEngine { config, digests, device, encoder, decoder, odd, tried: (0, 0) };
+            OnnxEngine { config, digests, device, encoder, decoder, odd, apart, tried: (0, 0) };
         match &network.encoder {
             Some(graph) => engine.look_at_encoder(&network, graph, side)?,
             None => engine.look_at_decoder(&network)?,
@@ -136,6 +139,11 @@ impl Engine for OnnxEngine {
             return Err(Error::internal("another model than one of ONNX files"));
         };
         let known = OnnxEngine::known(network);
+        let file = network.encoder.as_ref().map(|graph| &graph.file);
+        self.check_apart(size).map_err(|error| match file {
+            Some(file) => Error::about(file)(error),
+            None => error,
+        })?;
         let Some(encoder) = &mut self.encoder else {
             return Err(Error::invalid("this model has no encoder: it can decode codes only"));
         };

@@ -1,5 +1,5 @@
 //! Owns what a network shows of itself before the first image: the grids that it gives, that its settings
-//! don't say otherwise, and that an image's tokens are its own.
+//! don't say otherwise, and that an image's tokens are its own, every time.
 
 use std::cmp::Reverse;
 
@@ -21,6 +21,10 @@ pub(super) const SIDE: usize = 256;
 
 /// A side of the grid that shows what a decoder without an encoder makes of it.
 const GRID_SIDE: usize = 8;
+
+/// One of so many tokens may be another one where an image comes in another place of a batch: sums of it may be
+/// rounded otherwise there, and two codes as near as that.
+const MOVED_SHARE: usize = 256;
 
 /// Side of the squares of the image that a network is tried with, in pixels: larger than most tokens.
 const SQUARE: usize = 16;
@@ -64,7 +68,8 @@ impl OnnxEngine {
             )),
             error => error,
         })?;
-        self.check_lanes(size)?;
+        self.check_again(size)?;
+        self.check_apart(size)?;
         self.tried = size;
         let mut order: Vec<usize> = (0..grids.len()).collect();
         order.sort_by_key(|&place| Reverse(grids[place].0 * grids[place].1));
@@ -110,24 +115,61 @@ impl OnnxEngine {
         Ok((0..bytes).map(value).collect())
     }
 
-    /// That an image has the same tokens alone and beside others.
-    fn check_lanes(&self, size: (usize, usize)) -> Result<()> {
+    /// That an image has the same tokens every time.
+    fn check_again(&self, size: (usize, usize)) -> Result<()> {
+        let image = [self.drawn(0, size)?];
+        match self.lanes_of(&image, size)? == self.lanes_of(&image, size)? {
+            true => Ok(()),
+            false => Err(Error::invalid(
+                "an image has other tokens every time: export the model for inference (`model.eval()`), \
+                 without what draws at random",
+            )),
+        }
+    }
+
+    /// That an image has the same tokens alone and beside others, wherever it is among them: once for each
+    /// number of images that go through at a time.
+    ///
+    /// # Errors
+    /// Other tokens; those of running it.
+    pub(super) fn check_apart(&self, size: (usize, usize)) -> Result<()> {
         let lanes = self.encoder.as_ref().map_or(1, |e| e.borrow().lanes(size.0, size.1));
-        if lanes < 2 {
+        if lanes < 2 || !self.apart.borrow_mut().insert(lanes) {
             return Ok(());
         }
-        let [one, other] = [self.drawn(0, size)?, self.drawn(1, size)?];
-        let mut together = vec![&other[..]; lanes];
-        together[0] = &one;
-        let [alone, beside] = [self.run_images(&[&one], size)?, self.run_images(&together, size)?];
-        let first = |level: &LevelOut| level.codes[..level.codes.len() / lanes].to_vec();
-        match alone.iter().map(first).eq(beside.iter().map(first)) {
+        let images = (0..lanes as u64).map(|seed| self.drawn(seed, size));
+        let mut images = images.collect::<Result<Vec<_>>>()?;
+        let alone = self.lanes_of(&images[..1], size)?;
+        let there = self.lanes_of(&images, size)?;
+        // What is computed over all of them shows beside others; what an image takes from one before or
+        // behind it shows where they come the other way round.
+        images.reverse();
+        let mut back = self.lanes_of(&images, size)?;
+        back.reverse();
+        let pairs = there.iter().zip(&back).flat_map(|(one, other)| one.iter().zip(other));
+        let moved = pairs.clone().filter(|(one, other)| one != other).count();
+        match alone[0] == there[0] && moved * MOVED_SHARE <= pairs.count() {
             true => Ok(()),
             false => Err(Error::invalid(
                 "an image has other tokens where others are beside it in a batch: export the model for \
                  inference (`model.eval()`), without what is computed over a batch",
             )),
         }
+    }
+
+    /// The codes of all levels in each lane.
+    fn lanes_of(&self, images: &[Vec<u8>], size: (usize, usize)) -> Result<Vec<Vec<u32>>> {
+        let lanes = self.encoder.as_ref().map_or(1, |e| e.borrow().lanes(size.0, size.1));
+        let images: Vec<&[u8]> = images.iter().map(|image| &image[..]).collect();
+        let levels = self.run_images(&images, size)?;
+        let codes = |lane: usize| {
+            let of = |level: &LevelOut| {
+                let each = level.codes.len() / lanes;
+                level.codes[lane * each..][..each].to_vec()
+            };
+            levels.iter().flat_map(of).collect()
+        };
+        Ok((0..lanes).map(codes).collect())
     }
 
     /// The pixels that a decoder without an encoder makes of a grid.

@@ -115,6 +115,14 @@ pub(crate) fn channel_sums([images, channels, pixels]: [usize; 3]) -> Plan {
     Plan::of(launch("sums_of_channels", [channels, 1, 1], &arguments))
 }
 
+/// In place, `[images, channels, pixels]` by a value for each channel.
+#[cfg(any(test, feature = "cuda"))]
+pub(crate) fn add_to_channels([images, channels, pixels]: [usize; 3]) -> Plan {
+    let count = images * channels * pixels;
+    let arguments = [Output, Input(0), wide(count), int(channels), int(pixels)];
+    each("add_to_channels", count, &arguments)
+}
+
 /// x `[planes, height, width]`.
 pub(crate) fn max_pool_2([planes, height, width]: [usize; 3]) -> Plan {
     let count = planes * (height / 2) * (width / 2);

@@ -114,7 +114,11 @@ fn start(layout: &Layout) -> Result<usize> {
     }
 }
 
-fn carry_out(
+/// Queues the launches of a plan, whose output is at an address and of elements so wide.
+///
+/// # Errors
+/// As [`compute`].
+pub(super) fn carry_out(
     plan: &Plan,
     device: &CudaDevice,
     inputs: &[(&CudaStorage, &Layout)],
@@ -158,7 +162,7 @@ fn carry_out(
 }
 
 /// The address of a contiguous input, with what keeps it from being written.
-fn input<'a>(
+pub(super) fn input<'a>(
     storage: &'a CudaStorage,
     layout: &Layout,
     stream: &'a CudaStream,

@@ -153,8 +153,12 @@ fn convolutions_and_their_gradients_are_those_of_the_cpu() {
         near("dx", &computed(&plan, &[&dys, &ws, &zeros], xs.len()), &gradients[0], 1e-5);
         let plan = launches::conv_weight_gradient(&g, false);
         near("dw", &computed(&plan, &[&xs, &dys], ws.len()), &gradients[1], 1e-5);
-        let plan = launches::channel_sums([n, o, g.out_h * g.out_w]);
-        near("db", &computed(&plan, &[&dys], o), &gradients[2], 1e-5);
+        let map = [n, o, g.out_h * g.out_w];
+        near("db", &computed(&launches::channel_sums(map), &[&dys], o), &gradients[2], 1e-5);
+        // What cuDNN's products get their bias by.
+        let bare = values(&conv2d(&x, &weight, None, stride, padding).unwrap());
+        let mine = in_place(&launches::add_to_channels(map), &[&bs], &bare);
+        near("y and its bias", &mine, &wanted, 1e-5);
     }
     // A transposed one is the second of these.
     let [x, weight, bias] = [&[2, 5, 4, 3][..], &[5, 7, 4, 4], &[7]].map(|s| random.var(s));

@@ -53,6 +53,13 @@ KERNEL scale_all(float *x, wide count, float scale)
     if (i < count) x[i] *= scale;
 }
 
+// x [images][channels][pixels] plus a value for each channel.
+KERNEL add_to_channels(float *x, const float *values, wide count, int channels, int pixels)
+{
+    wide i = place_of_thread();
+    if (i < count) x[i] += values[i / pixels % channels];
+}
+
 // Products and sums are rounded one by one, as on the CPU, where `__fmul_rn` keeps the compiler
 // from
 // fusing them.

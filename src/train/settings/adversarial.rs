@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::train::settings::ranges::within;
+use crate::util::pair::pair;
 
 /// The `[train.adversarial]` table; without it there is no discriminator.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -34,6 +35,7 @@ pub struct AdversarialSettings {
     /// The discriminator's learning rate; it falls as the generator's does.
     pub learning_rate: f64,
     /// AdamW's (b1, b2) of the discriminator.
+    #[serde(deserialize_with = "pair")]
     pub betas: (f64, f64),
     /// AdamW's decay of the discriminator.
     pub weight_decay: f64,

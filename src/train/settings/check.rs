@@ -13,7 +13,7 @@ use crate::util::numbers;
 /// Bits of the rule `sign` whose codes' entropy can be trained: it takes 2^bits numbers.
 const BITS_MAX: usize = 16;
 /// Updates at most, and steps from one thing to the next: beyond any training.
-const STEPS_MAX: usize = 1_000_000_000;
+pub(crate) const STEPS_MAX: usize = 1_000_000_000;
 /// Images a batch at most, in training and tokenizing.
 pub(crate) const BATCH_SIZE_MAX: usize = 1 << 16;
 /// Images that a result is judged on, at most.

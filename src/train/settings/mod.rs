@@ -11,5 +11,5 @@ pub(crate) mod perceptual;
 mod ranges;
 pub(crate) mod training;
 
-pub(crate) use check::BATCH_SIZE_MAX;
+pub(crate) use check::{BATCH_SIZE_MAX, STEPS_MAX};
 pub(crate) use training::TrainSettings;

@@ -10,6 +10,7 @@ use crate::train::settings::augment::AugmentSettings;
 use crate::train::settings::codebook::{CodebookSettings, Estimator};
 use crate::train::settings::monitor::MonitorSettings;
 use crate::train::settings::perceptual::PerceptualSettings;
+use crate::util::pair::pair;
 
 /// The `[train]` table. Every field has a default; unknown ones are rejected.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -48,6 +49,7 @@ pub struct TrainSettings {
     /// Share of the steps over which the learning rate rises.
     pub warm_up_share: f64,
     /// AdamW's (b1, b2).
+    #[serde(deserialize_with = "pair")]
     pub betas: (f64, f64),
     /// AdamW's epsilon.
     pub epsilon: f64,
@@ -91,6 +93,10 @@ pub struct TrainSettings {
     /// recipe either. Weights, moments, norms, losses and the quantizer are float32.
     #[serde(skip)]
     pub narrow: bool,
+    /// Whether convolutions of a step may multiply in TF32, on a GPU; what they read and sum is float32. No part
+    /// of the recipe either.
+    #[serde(skip)]
+    pub tf32: bool,
 }
 
 /// The `[train.init]` table.
@@ -152,6 +158,7 @@ impl Default for TrainSettings {
             picture_every: 0,
             device: ComputeDevice::default(),
             narrow: false,
+            tf32: false,
         }
     }
 }

@@ -8,6 +8,7 @@ use candle_core::{DType, Tensor, Var};
 use crate::error::Result;
 use crate::kernels::pooled_bytes;
 use crate::model::config::{ModelConfig, QuantizerRule};
+use crate::model::tf32::Tf32;
 use crate::train::losses::discriminator::at_image;
 use crate::train::network::checkpointing::{Sums, Tape, graph_bytes};
 use crate::train::quantizer::nearest::search;
@@ -91,6 +92,7 @@ impl Trainer {
     /// What the rehearsed step fails of: images that the network can't take.
     pub fn cost(&mut self, model: &ModelConfig, trained: usize, held_out: usize) -> Result<Cost> {
         let images = self.rehearsed(model);
+        let _tf32 = Tf32::set(self.settings.tf32);
         let (resident, pooled) = (resident_bytes().unwrap_or(0), pooled_bytes());
         let found = self.rehearse(images)?;
         let s = &self.settings;

@@ -13,6 +13,7 @@ use candle_core::{Tensor, Var};
 
 use crate::error::{Error, Result};
 use crate::metrics::psnr_of_mse;
+use crate::model::tf32::Tf32;
 use crate::train::losses::adversarial::{Adversary, GeneratorLoss};
 use crate::train::losses::discriminator::at_image;
 use crate::train::losses::schedule::AdversarialPhase;
@@ -126,6 +127,7 @@ impl Trainer {
     /// # Errors
     /// [`Error::Interrupted`] where it was given up; images that the network can't take.
     pub fn step_on(&mut self, x: &Tensor, stop: Stop<'_>) -> Result<StepReport> {
+        let _tf32 = Tf32::set(self.settings.tf32);
         // Out of `self` while the rest of it is read.
         let mut adversary = self.adversary.take();
         let report = self.step_with(x, adversary.as_mut(), stop).map_err(stopped(stop));

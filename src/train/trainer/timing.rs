@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::train::losses::schedule::AdversarialSchedule;
-use crate::train::settings::TrainSettings;
+use crate::train::settings::{STEPS_MAX, TrainSettings};
 
 /// What the parts of a training take.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,7 +53,7 @@ impl Timing {
         let fits = |steps: usize| {
             self.remaining(&TrainSettings { steps, ..settings.clone() }, 0, false) <= time
         };
-        let (mut low, mut high) = (0, 1usize << 32);
+        let (mut low, mut high) = (0, STEPS_MAX + 1);
         while low + 1 < high {
             let middle = usize::midpoint(low, high);
             if fits(middle) { low = middle } else { high = middle }

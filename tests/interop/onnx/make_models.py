@@ -27,10 +27,10 @@ def const(name, value):
 
 
 def encoder(*, layout="NCHW", element=T.FLOAT, batch="n", sides=("h", "w"), out=T.INT64, form="nhw",
-            levels=1, coarse=False, scale=1.0, mean=0.0, over_batch=False, floats_more=0):
+            levels=1, coarse=False, scale=1.0, mean=0.0, over_batch=False, floats_more=0, between=None):
     """Pixels to codes. `form` is the shape of the codes; further levels are of what is left over, or,
     where `coarse`, of twice as many pixels. `over_batch` takes the mean of all images off each of them;
-    `floats_more` is how many zeros it holds beside."""
+    `floats_more` is how many zeros it holds beside; `between` makes further nodes from "z" to "own"."""
     height, width = sides
     shape = [batch, 3, height, width] if layout == "NCHW" else [batch, height, width, 3]
     kernel = np.zeros((3, 3, FACTOR, FACTOR), np.float32)
@@ -57,6 +57,8 @@ def encoder(*, layout="NCHW", element=T.FLOAT, batch="n", sides=("h", "w"), out=
             h.make_node("Sub", ["z", "all"], ["own"]),
         ]
         nodes.append(nodes.pop(-3))
+    if between:
+        nodes[-1:] = [*between(init), h.make_node("Transpose", ["own"], ["rest0"], perm=[0, 2, 3, 1])]
     if floats_more:
         # Of a size that is only known when the graph runs.
         init += [const("count", np.array([floats_more], np.int64)), const("none", np.int64(0))]
@@ -145,6 +147,56 @@ def pictures():
     return ((drawn + np.roll(drawn, 1, 1) + np.roll(drawn, 1, 2)) // 3).astype(np.uint8)
 
 
+def of_the_first(init):
+    """Less a share of what the first image of a batch has."""
+    init += [const("zero", np.array([0], np.int64)), const("share", np.float32(0.5))]
+    return [
+        h.make_node("Gather", ["z", "zero"], ["first"], axis=0),
+        h.make_node("Mul", ["first", "share"], ["part"]),
+        h.make_node("Sub", ["z", "part"], ["own"]),
+    ]
+
+
+def of_those_before(init):
+    """The sum of an image and of all before it."""
+    init.append(const("images", np.int64(0)))
+    return [h.make_node("CumSum", ["z", "images"], ["own"])]
+
+
+def by_place(init):
+    """Another number for each place in a batch."""
+    init += [const("from", np.int64(0)), const("by", np.int64(1)), const("step", np.float32(20)),
+             const("axes", np.array([1, 2, 3], np.int64))]
+    return [
+        h.make_node("Shape", ["z"], ["batch"], start=0, end=1),
+        h.make_node("Squeeze", ["batch"], ["images"]),
+        h.make_node("Range", ["from", "images", "by"], ["places"]),
+        h.make_node("Cast", ["places"], ["floating"], to=T.FLOAT),
+        h.make_node("Mul", ["floating", "step"], ["steps"]),
+        h.make_node("Unsqueeze", ["steps", "axes"], ["each"]),
+        h.make_node("Add", ["z", "each"], ["own"]),
+    ]
+
+
+def at_random(init):
+    """What a model in training drops of its pixels, where the runtime leaves it in."""
+    init += [const("ratio", np.float32(0.5)), const("training", np.bool_(True))]
+    return [
+        h.make_node("Dropout", ["pixels", "ratio", "training"], ["dropped"]),
+        h.make_node("Mul", ["dropped", "scale"], ["larger"]),
+        h.make_node("Add", ["larger", "mean"], ["moved"]),
+        h.make_node("Conv", ["moved", "kernel"], ["own"], strides=[FACTOR, FACTOR]),
+    ]
+
+
+def in_training(init):
+    """A norm over the batch."""
+    init += [const(name, np.full(3, value, np.float32)) for name, value in
+             (("scaled_by", 50), ("moved_by", 128), ("old_mean", 0), ("old_spread", 1))]
+    return [h.make_node("BatchNormalization", ["z", "scaled_by", "moved_by", "old_mean", "old_spread"],
+                        ["own", "new_mean", "new_spread"], training_mode=1)]
+
+
 UNIT = {"mean": 0, "std": 255}
 OUT = {"output": {"mean": [0, 0, 0], "std": [255, 255, 255]}}
 CASES = {
@@ -168,6 +220,12 @@ LONE = {"odd_decoder": (dict(sides=(3.75, 3.75)), {"codes": CODES, **OUT})}
 # What is refused once it has run: (encoder, decoder).
 REFUSED = {
     "over_batch": (dict(scale=127.5, mean=127.5, over_batch=True), None),
+    "of_the_first": (dict(scale=127.5, mean=127.5, between=of_the_first), None),
+    "of_the_first_of_3": (dict(scale=127.5, mean=127.5, batch=3, between=of_the_first), None),
+    "of_those_before": (dict(scale=127.5, mean=127.5, between=of_those_before), None),
+    "by_place": (dict(scale=127.5, mean=127.5, between=by_place), None),
+    "at_random": (dict(scale=127.5, mean=127.5, batch=1, between=at_random), None),
+    "in_training": (dict(scale=127.5, mean=127.5, between=in_training), None),
     "other_sides": (dict(scale=127.5, mean=127.5), dict(sides=(FACTOR, FACTOR // 2))),
     "endless": (dict(scale=127.5, mean=127.5, floats_more=1 << 36), None),
 }

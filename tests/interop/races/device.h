@@ -1,16 +1,13 @@
 /* Owns running CUDA kernels with a POSIX thread for each thread of a block, so that ThreadSanitizer sees
    accesses that no barrier orders. */
-#include <math.h>
 #include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define KERNEL void
-#define DEVICE static inline
-#define PACKED __attribute__((aligned(16)))
-#define __shared__ static
+#include "../../../src/engine/cuda/as_c.h"
+
 static struct {
     unsigned x, y, z;
 } blockIdx, gridDim, blockDim;
@@ -19,22 +16,6 @@ static __thread struct {
 } threadIdx;
 static pthread_barrier_t barrier;
 static void __syncthreads(void) { pthread_barrier_wait(&barrier); }
-static inline float __uint_as_float(unsigned bits)
-{
-    float x;
-    memcpy(&x, &bits, 4);
-    return x;
-}
-static inline unsigned __float_as_uint(float x)
-{
-    unsigned bits;
-    memcpy(&bits, &x, 4);
-    return bits;
-}
-static inline float __fadd_rn(float a, float b) { return a + b; }
-static inline float __fmul_rn(float a, float b) { return a * b; }
-#define __expf expf
-static inline float __fdividef(float a, float b) { return a / b; }
 #include KERNELS
 
 static void (*body)(void);

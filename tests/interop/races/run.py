@@ -4,7 +4,8 @@
 
 Each kernel runs with a thread for each of a block's threads under ThreadSanitizer: clean as it stands,
 and reported with any one of its barriers taken out, in float32 and bfloat16. Exits 1 where a race
-is found, or where the lack of a barrier isn't. Half a minute for each barrier and element type.
+is found, where the lack of a barrier isn't, or where a kernel isn't run at all. Some seconds for each
+barrier and element type.
 """
 
 import pathlib
@@ -17,10 +18,19 @@ HERE = pathlib.Path(__file__).parent
 SOURCES = HERE.parents[2] / "src"
 # Kernels, who runs them, element types.
 KERNELS = [
-    (SOURCES / "engine/cuda/kernels.cu", "threads.c", ["f32", "bf16"]),
-    (SOURCES / "model/cuda/training.cu", "training.c", ["f32"]),
+    (["engine/cuda/kernels.cu", "engine/cuda/families.cu"], "threads.c", ["f32", "bf16"]),
+    (["model/cuda/training.cu"], "training.c", ["f32"]),
 ]
 BARRIER = "__syncthreads();"
+
+
+def line_of(files, place):
+    """The file and its line that a place of all files' text one behind another lies in."""
+    for file in files:
+        text = (SOURCES / file).read_text()
+        if place < len(text):
+            return f"{pathlib.Path(file).name}, line {text.count(chr(10), 0, place) + 1}"
+        place -= len(text)
 
 
 def races(folder, text, runner, element):
@@ -52,22 +62,24 @@ def main():
     wrong = count = 0
     with tempfile.TemporaryDirectory() as scratch:
         folder = pathlib.Path(scratch)
-        for file, runner, elements in KERNELS:
-            text = file.read_text()
+        for files, runner, elements in KERNELS:
+            text = "".join((SOURCES / file).read_text() for file in files)
+            run = (HERE / runner).read_text()
+            left_out = [k for k in re.findall(r"^KERNEL (\w+)", text, re.M) if not re.search(rf"\b{k}\(", run)]
+            if left_out:
+                sys.exit(f"{runner} doesn't run {left_out}")
             places = [found.start() for found in re.finditer(re.escape(BARRIER), text)]
             for element in elements:
                 whole = races(folder, text, runner, element)
-                print(f"{file.name}, {element}: as it stands: {whole or 'clean'}", flush=True)
+                print(f"{element}: {' and '.join(files)} as they stand: {whole or 'clean'}", flush=True)
                 wrong += whole is not None
                 count += len(places)
                 for place in places:
-                    # A barrier of the other element type is no barrier here.
-                    line = text.count("\n", 0, place) + 1
                     without = text[:place] + text[place + len(BARRIER) :]
                     # What ThreadSanitizer remembers of an address is little: it may forget the one access.
                     tries = (races(folder, without, runner, element) for _ in range(4))
                     found = next((name for name in tries if name), None)
-                    print(f"{file.name}, {element}: without line {line}: {found or 'NOT FOUND'}", flush=True)
+                    print(f"{element}: without {line_of(files, place)}: {found or 'NOT FOUND'}", flush=True)
                     wrong += found is None
     print(f"{count} barriers, {wrong} wrong")
     sys.exit(wrong > 0)

@@ -1,9 +1,10 @@
 /* Owns a stand-in for cuDNN's backend on the stand-in driver: descriptors hold what was set, graphs of
-   a convolution and additions run as loops. As the library, it names configurations best first and
-   others for few images, some of which must not be taken, and its engines sum in different orders.
+   a bfloat16 convolution and additions, and of a float32 convolution or one of its gradients, run as
+   loops. As the library, it names configurations best first and others for few images, some of which
+   must not be taken, and its engines sum in different orders.
    FAKE_CUDNN_FASTEST: the engine that takes half the time of the others, 41 where it isn't set.
-   FAKE_CUDNN_COMPILED: 1 where no engine is precompiled. FAKE_CUDNN_FEWEST: images below which no
-   engine can do. */
+   FAKE_CUDNN_COMPILED: 1 where no engine that may be taken is precompiled, and for float32 none is there.
+   FAKE_CUDNN_FEWEST: images below which no engine can do. */
 #include "fake.h"
 #include <stdlib.h>
 #include <string.h>
@@ -11,7 +12,7 @@
 enum { SUCCESS = 0, BAD_PARAM = 2000, NOT_FINALIZED = 2004, NOT_SUPPORTED = 3000, FAILED = 5000 };
 /* Kinds of descriptors. */
 enum { POINTWISE = 0, CONVOLUTION_RULE = 1, ENGINE = 2, CONFIGURATION = 3, HEURISTIC = 4, PLAN = 5,
-       KNOB = 7, CONVOLVE = 10, ADD = 13, GRAPH = 15, PACK = 16, TENSOR = 17 };
+       KNOB = 7, CONVOLVE = 10, WEIGHT_GRADIENT = 11, INPUT_GRADIENT = 12, ADD = 13, GRAPH = 15, PACK = 16, TENSOR = 17 };
 /* Types of attributes. */
 enum { HANDLE = 0, DATA_TYPE = 1, BOOLEAN = 2, INT64 = 3, FLOATS = 4, POINTER = 6, MODE = 7,
        HEURISTIC_MODE = 8, KNOB_TYPE = 9, NUMERICAL = 11, POINTWISE_MODE = 14, DESCRIPTOR = 15,
@@ -138,6 +139,8 @@ static const struct engine {
     {5, 1, 2, -1, 1},   /* sums in less than float32 */
     {41, 8, 0, -1, 0},  /* sound */
     {10, 4, 0, -1, 1},  /* sound, and sums the other way round */
+    {30, 1, -1, -1, 0}, /* sound, and takes more workspace than there is */
+    {1, 4, -1, -1, 1},  /* sound, and multiplies float32 as it is: the tensor cores of others don't */
 };
 #define ENGINES (sizeof engines / sizeof *engines)
 static const struct engine *engine_of(int64_t number)
@@ -147,11 +150,18 @@ static const struct engine *engine_of(int64_t number)
     return 0;
 }
 /* TENSOR attributes: 901 type, 902 sizes, 903 strides, 906 id, 907 virtual. */
-static int64_t images_of(desc graph)
+/* The rule of a convolution or of one of its gradients; weight, x and y are the next three attributes. */
+static int names_of(desc convolve)
+{
+    return convolve->kind == CONVOLVE ? 702 : convolve->kind == INPUT_GRADIENT ? 708 : 714;
+}
+static desc x_of(desc graph)
 {
     desc convolve = linked(graph, 801, 0);
-    return number(linked(convolve, 704, 0), 902, 0);
+    return linked(convolve, names_of(convolve) + 2, 0);
 }
+static int64_t images_of(desc graph) { return number(x_of(graph), 902, 0); }
+static int is_of_floats(desc graph) { return number(x_of(graph), 901, 0) == F32; }
 
 int cudnnBackendFinalize(desc d)
 {
@@ -212,9 +222,10 @@ static int suggest(desc d, int64_t room, int64_t *count, desc *places)
     desc graph = linked(d, 201, 0);
     if (number(d, 200, 0) != 3) return *count = 0, SUCCESS; /* the fallback has none */
     /* For few images the other sound engine is the best. */
-    int order[ENGINES] = {0, 1, 2, 3, 4}, few = images_of(graph) < 16;
+    int order[5] = {0, 1, 2, 3, 4}, few = images_of(graph) < 16, floats = is_of_floats(graph);
     if (few) order[3] = 4, order[4] = 3;
-    int64_t all = fake_setting("FAKE_CUDNN_COMPILED", 0) ? 3 : (int64_t)ENGINES;
+    if (floats) order[0] = 5, order[1] = 1, order[2] = 3, order[3] = 6;
+    int64_t all = fake_setting("FAKE_CUDNN_COMPILED", 0) ? 3 - floats : 5 - floats;
     for (*count = 0; *count < all && *count < room; ++*count)
         fill_configuration(places[*count], graph, &engines[order[*count]]);
     return SUCCESS;
@@ -226,7 +237,10 @@ int cudnnBackendGetAttribute(desc d, int name, int type, int64_t room, int64_t *
     if (!count) count = &unused;
     if (!d->finalized) return NOT_FINALIZED;
     if (d->kind == HEURISTIC && name == 202) return suggest(d, room, count, values);
-    if (d->kind == PLAN && name == 402) return *(int64_t *)values = 1000, *count = 1, SUCCESS;
+    if (d->kind == PLAN && name == 402) {
+        int64_t by = number(linked(linked(d, 401, 0), 300, 0), 1301, 0);
+        return *(int64_t *)values = by == 30 ? 1LL << 50 : 1000, *count = 1, SUCCESS;
+    }
     if (d->kind == CONFIGURATION && (name == 300 || name == 302)) {
         copy_into(((desc *)values)[0], linked(d, name, 0));
         return *count = 1, SUCCESS;
@@ -249,6 +263,7 @@ int cudnnBackendGetAttribute(desc d, int name, int type, int64_t room, int64_t *
 struct tensor {
     int64_t size[4], stride[4];
     const uint16_t *at;
+    int floats;
 };
 static int tensor_of(struct tensor *t, desc d, desc pack)
 {
@@ -262,26 +277,33 @@ static int tensor_of(struct tensor *t, desc d, desc pack)
     struct attribute *ids = find(pack, 1000), *pointers = find(pack, 1001);
     for (int64_t i = 0; ids && pointers && i < ids->count; ++i)
         if (ids->at.i[i] == number(d, 906, 0)) t->at = pointers->at.p[i];
-    return number(d, 901, 0) == BF16 && t->at && (uintptr_t)t->at % 16 == 0 &&
-           fake_is_live((uintptr_t)t->at, (size_t)(last + 1) * 2);
+    t->floats = number(d, 901, 0) == F32;
+    return (t->floats || number(d, 901, 0) == BF16) && t->at && (uintptr_t)t->at % 16 == 0 &&
+           fake_is_live((uintptr_t)t->at, (size_t)(last + 1) * (t->floats ? 4 : 2));
 }
 struct work {
     struct tensor x, w, y, added[2];
     int64_t stride, before;
-    int additions, descending, timed;
+    int kind, additions, descending, timed, tensor_cores;
     double ms;
 };
 /* What a graph computes, with every size checked. */
 static int understand(struct work *k, desc graph, desc pack)
 {
     struct attribute *operations = find(graph, 801);
-    desc convolve = linked(graph, 801, 0), rule = linked(convolve, 702, 0);
-    desc value = linked(convolve, 705, 0);
-    int right = tensor_of(&k->x, linked(convolve, 704, 0), pack) &&
-                tensor_of(&k->w, linked(convolve, 703, 0), pack);
+    desc convolve = linked(graph, 801, 0);
+    int names = names_of(convolve), right;
+    desc rule = linked(convolve, names, 0), value = linked(convolve, names + 3, 0);
+    k->kind = convolve->kind;
+    right = tensor_of(&k->x, linked(convolve, names + 2, 0), pack) &&
+            tensor_of(&k->w, linked(convolve, names + 1, 0), pack);
     k->stride = number(rule, 103, 0), k->before = number(rule, 105, 0);
     k->additions = (int)operations->count - 1;
-    right = right && k->additions >= 1 && k->additions <= 2 && number(rule, 100, 0) == F32 &&
+    /* What is fused is the engine's, in bfloat16; training's is float32 alone. */
+    right = right && k->x.at && k->w.at && k->x.floats == k->w.floats &&
+            (k->x.floats ? !k->additions
+                         : k->kind == CONVOLVE && k->additions >= 1 && k->additions <= 2);
+    right = right && number(rule, 100, 0) == F32 &&
             number(rule, 101, 0) == 1 && number(rule, 106, 0) == 2;
     for (int i = 0; right && i < k->additions; ++i) {
         desc add = linked(graph, 801, i + 1), mode = linked(add, 750, 0);
@@ -290,7 +312,8 @@ static int understand(struct work *k, desc graph, desc pack)
                 tensor_of(&k->added[i], linked(add, 752, 0), pack);
         value = linked(add, 753, 0);
     }
-    right = right && tensor_of(&k->y, value, pack) && k->y.at && k->x.size[1] == k->w.size[1] &&
+    right = right && tensor_of(&k->y, value, pack) && k->y.at && k->y.floats == k->x.floats &&
+            k->x.size[1] == k->w.size[1] &&
             k->y.size[0] == k->x.size[0] && k->y.size[1] == k->w.size[0];
     for (int i = 0; right && i < 2; ++i) {
         int64_t padded = k->x.size[2 + i] + number(rule, 105, i) + number(rule, 104, i);
@@ -324,11 +347,54 @@ static float sum_of(const struct work *k, int64_t n, int64_t o, int64_t y, int64
     }
     return sum;
 }
+static float *float_at(const struct tensor *t, int64_t n, int64_t c, int64_t y, int64_t x)
+{
+    return (float *)(uintptr_t)t->at + n * t->stride[0] + c * t->stride[1] + y * t->stride[2] +
+           x * t->stride[3];
+}
+/* A factor as tensor cores take it: 10 bits behind the point. */
+static float factor(const struct work *k, const float *at)
+{
+    union { float value; uint32_t bits; } u = {*at};
+    if (k->tensor_cores) u.bits = (u.bits + 0xfffu + (u.bits >> 13 & 1u)) & ~0x1fffu;
+    return u.value;
+}
+/* Adds every product of a float32 convolution to where it belongs, in one order or the other. */
+static void compute_floats(const struct work *k)
+{
+    const struct tensor *made =
+        k->kind == CONVOLVE ? &k->y : k->kind == INPUT_GRADIENT ? &k->x : &k->w;
+    int64_t window = k->w.size[2] * k->w.size[3], images = k->y.size[0];
+    for (int64_t i = 0; i < made->size[0] * made->stride[0]; ++i)
+        ((float *)(uintptr_t)made->at)[i] = 0.0f;
+    for (int64_t i = 0; i < images * window; ++i) {
+        int64_t at = k->descending ? images * window - 1 - i : i;
+        int64_t n = at / window, ky = at % window / k->w.size[3], kx = at % k->w.size[3];
+        for (int64_t o = 0; o < k->y.size[1]; ++o)
+            for (int64_t c = 0; c < k->x.size[1]; ++c)
+                for (int64_t y = 0; y < k->y.size[2]; ++y)
+                    for (int64_t x = 0; x < k->y.size[3]; ++x) {
+                        int64_t fy = y * k->stride + ky - k->before;
+                        int64_t fx = x * k->stride + kx - k->before;
+                        if (fy < 0 || fx < 0 || fy >= k->x.size[2] || fx >= k->x.size[3]) continue;
+                        float *map = float_at(&k->x, n, c, fy, fx);
+                        float *weight = float_at(&k->w, o, c, ky, kx);
+                        float *out = float_at(&k->y, n, o, y, x);
+                        if (made == &k->y) *out += factor(k, map) * factor(k, weight);
+                        else if (made == &k->x) *map += factor(k, out) * factor(k, weight);
+                        else *weight += factor(k, map) * factor(k, out);
+                    }
+    }
+}
 static void compute(void *data)
 {
     const struct work *k = data;
     fake_tick(k->ms);
     if (k->timed || fake_work(CONVOLUTION)) return;
+    if (k->x.floats) {
+        compute_floats(k);
+        return;
+    }
     for (int64_t n = 0; n < k->y.size[0]; ++n)
         for (int64_t y = 0; y < k->y.size[2]; ++y)
             for (int64_t x = 0; x < k->y.size[3]; ++x)
@@ -358,6 +424,7 @@ int cudnnBackendExecute(void *handle, desc plan, desc pack)
     }
     int64_t by = number(engine, 1301, 0);
     k.descending = engine_of(by)->descending;
+    k.tensor_cores = engine_of(by)->numerical == 0;
     k.ms = by == fake_setting("FAKE_CUDNN_FASTEST", 41) ? 0.01 : 0.02;
     /* Maps and weights in one piece are there to be timed: nobody reads what comes of it. */
     k.timed = fake_is_one((uintptr_t)k.x.at, (uintptr_t)k.w.at);

@@ -21,8 +21,8 @@ use serde_json::{Value, json};
 use graph::{Graph, Name};
 use proto::Kind;
 
-use super::settings::SETTINGS_FILE;
 use super::{files, outline};
+use crate::checkpoint::convert;
 use crate::checkpoint::recognise::detect::{self, DetectOptions};
 use crate::error::{Error, Result};
 use crate::model::Model;
@@ -60,14 +60,8 @@ impl std::str::FromStr for Floats {
 /// # Errors
 /// Those of opening it; a family that isn't of convolutions alone; files that are there already.
 pub fn write(path: &Path, options: &DetectOptions, out: &Path, floats: Floats) -> Result<()> {
-    let names =
-        [files::ENCODER_FILE, files::DECODER_FILE, SETTINGS_FILE].map(|name| out.join(name));
-    if let Some(there) = names.iter().find(|file| file.symlink_metadata().is_ok()) {
-        let there = text::path(there);
-        return Err(Error::invalid(format!(
-            "{there} exists: give a folder without a model, nothing is overwritten"
-        )));
-    }
+    let names = super::FILES.map(|name| out.join(name));
+    convert::refuse_model(out)?;
     let (config, weights) = detect::open(path, options)?;
     Model::check(&config, &weights).map_err(Error::about(path))?;
     let kind = match floats {

@@ -1,10 +1,12 @@
-//! Holds networks whose convolutions read bfloat16 against those that read float32.
+//! Holds networks whose convolutions read bfloat16 against those that read float32, and who may round to TF32.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Tensor};
 
 use super::tests::{model, settings};
+use crate::model::tf32::tf32 as may_round;
 use crate::train::network::autoencoder::build;
 use crate::train::network::parameters::{Parameters, flat};
 use crate::train::network::reductions::mean_by_rows;
@@ -73,4 +75,19 @@ fn a_trainer_that_is_told_to_reads_bfloat16() {
     });
     let off = length(wide.iter().zip(&narrow).map(|(a, b)| a - b)) / length(wide.into_iter());
     assert!((1.0 / 2048.0..0.02).contains(&off), "{off:.2e}");
+}
+
+#[test]
+fn a_step_may_round_to_tf32_where_it_is_told_so_and_nothing_after_it() {
+    for tf32 in [false, true] {
+        let settings = TrainSettings { tf32, adversarial: None, ..settings() };
+        let mut trainer = Trainer::new(&model(16, 32), &settings, 1.0).unwrap();
+        let within = Cell::new(None);
+        let look = || {
+            within.set(Some(may_round()));
+            false
+        };
+        trainer.step_on(&images(), &look).unwrap();
+        assert_eq!((within.get(), may_round()), (Some(tf32), false));
+    }
 }

@@ -24,7 +24,7 @@ const CONFIGURATIONS: usize = 64;
 const KNOBS_MAX: usize = 64;
 
 /// What plans are made for.
-pub(super) enum Target {
+pub(crate) enum Target {
     /// The GPU of a handle.
     Handle(sys::cudnnHandle_t),
     /// A GPU that is described, and isn't there: the tests'.
@@ -33,8 +33,25 @@ pub(super) enum Target {
 }
 
 impl Target {
+    /// An H200, in the words of cuDNN 9.8 and later.
+    #[cfg(test)]
+    pub(crate) fn h200() -> Target {
+        const H200: &str = r#"{"deviceVer":900,"multiProcessorCount":132,"warpSize":32,
+            "maxSharedMemoryPerBlock":49152,"maxSharedMemoryPerBlockOptin":232448,
+            "reservedSharedMemoryPerBlock":1024,"maxRegistersPerSM":65536,"maxCtasPerSM":32,
+            "maxThreadsPerBlock":1024,"maxThreadsPerSM":2048,"regsPerBlock":65536,
+            "totalGlobalMem":150000000000,"smClockRateKHz":1980000,"l2CacheSize":62914560,
+            "maxBlockSize":[1024,1024,64],"memClockRateKHz":3201000,
+            "maxGridSize":[2147483647,65535,65535],"supportCoopLaunch":1,"pciDeviceId":0,
+            "isTccDriver":0,"cudaDeviceId":0,"driverVer":13000,"deviceName":"NVIDIA H200"}"#;
+        let properties = Descriptor::new(Kind::CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR).unwrap();
+        let name = Attribute::CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION;
+        properties.set(name, Type::CUDNN_TYPE_CHAR, H200.as_bytes()).unwrap();
+        Target::Described(properties.finalize().unwrap())
+    }
+
     /// Says so to a heuristic or a plan, which name it differently.
-    pub(super) fn tell(&self, to: &Descriptor, names: [Option<Attribute>; 2]) -> Result<()> {
+    pub(crate) fn tell(&self, to: &Descriptor, names: [Option<Attribute>; 2]) -> Result<()> {
         match (self, names) {
             (Target::Handle(handle), [Some(name), _]) => {
                 to.set(name, Type::CUDNN_TYPE_HANDLE, &[*handle]).map(|_| ())
@@ -50,7 +67,7 @@ impl Target {
 
 /// A configuration in numbers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Choice {
+pub(crate) struct Choice {
     engine: i64,
     /// Kind and value.
     knobs: Vec<(u32, i64)>,
@@ -72,12 +89,12 @@ impl fmt::Display for Choice {
 
 impl Choice {
     #[cfg(test)]
-    pub(super) fn new(engine: i64, knobs: Vec<(u32, i64)>) -> Choice {
+    pub(crate) fn new(engine: i64, knobs: Vec<(u32, i64)>) -> Choice {
         Choice { engine, knobs, numerical: Vec::new(), behavior: Vec::new() }
     }
 
     /// What a configuration is.
-    pub(super) fn of(configuration: &Descriptor) -> Result<Choice> {
+    pub(crate) fn of(configuration: &Descriptor) -> Result<Choice> {
         let engine = Descriptor::new(Kind::CUDNN_BACKEND_ENGINE_DESCRIPTOR)?;
         let descriptor = Type::CUDNN_TYPE_BACKEND_DESCRIPTOR;
         let name = Attribute::CUDNN_ATTR_ENGINECFG_ENGINE;
@@ -112,14 +129,16 @@ impl Choice {
         Ok(Choice { engine: index[0], knobs: knobs.collect::<Result<_>>()?, numerical, behavior })
     }
 
-    /// Whether it sums in one order and in float32.
-    fn is_sound(&self) -> bool {
+    /// Whether it sums in one order and in float32, on tensor cores only where they may be.
+    fn is_sound(&self, tensor_cores: bool) -> bool {
         let refused = [
             Numerical::CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC,
             Numerical::CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION,
             Numerical::CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS,
         ];
-        !refused.iter().any(|note| self.numerical.contains(&(*note as u32)))
+        let has = |note: Numerical| self.numerical.contains(&(note as u32));
+        (tensor_cores || !has(Numerical::CUDNN_NUMERICAL_NOTE_TENSOR_CORE))
+            && !refused.map(has).contains(&true)
     }
 
     /// Whether its kernel is compiled when it is planned.
@@ -129,7 +148,7 @@ impl Choice {
     }
 
     /// The same for another graph of the same operations; None where it doesn't suit.
-    pub(super) fn configuration(
+    pub(crate) fn configuration(
         &self,
         target: &Target,
         graph: &Descriptor,
@@ -185,7 +204,7 @@ fn suggested(
 }
 
 /// The plan of a configuration; None where it doesn't suit the device.
-pub(super) fn finalized(target: &Target, configuration: &Descriptor) -> Result<Option<Descriptor>> {
+pub(crate) fn finalized(target: &Target, configuration: &Descriptor) -> Result<Option<Descriptor>> {
     let plan = Descriptor::new(Kind::CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR)?;
     plan.link(Attribute::CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, configuration)?;
     let handle = Attribute::CUDNN_ATTR_EXECUTION_PLAN_HANDLE;
@@ -198,28 +217,43 @@ pub(super) fn finalized(target: &Target, configuration: &Descriptor) -> Result<O
     }
 }
 
-/// The configurations for a graph in cuDNN's order, each with a plan: all sound ones, of those that are
-/// compiled on the spot none but where there is no other.
-pub(super) fn candidates(target: &Target, graph: &Descriptor) -> Result<Vec<Choice>> {
+/// Offers the sound configurations for a graph with their plans, in cuDNN's order, until one is taken; of
+/// those that are compiled on the spot the first, and that only where there is no other. Tensor cores round
+/// factors of float32 to TF32.
+///
+/// # Errors
+/// What `take` says; no memory; a graph that the library refuses.
+pub(crate) fn offer(
+    target: &Target,
+    graph: &Descriptor,
+    tensor_cores: bool,
+    mut take: impl FnMut(Choice, Descriptor) -> Result<bool>,
+) -> Result<()> {
     use sys::cudnnBackendHeurMode_t::{CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_FALLBACK};
-    let (mut ready, mut compiled) = (Vec::new(), Vec::new());
+    let (mut offered, mut compiled) = (Vec::new(), Vec::new());
     for mode in [CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_FALLBACK] {
         for configuration in suggested(target, graph, mode)? {
             let choice = Choice::of(&configuration)?;
-            if !choice.is_sound() || ready.contains(&choice) {
+            if !choice.is_sound(tensor_cores) || offered.contains(&choice) {
                 continue;
             }
             if choice.is_compiled_on_the_spot() {
                 compiled.push((configuration, choice));
-            } else if finalized(target, &configuration)?.is_some() {
-                ready.push(choice);
+            } else if let Some(plan) = finalized(target, &configuration)? {
+                offered.push(choice.clone());
+                if take(choice, plan)? {
+                    return Ok(());
+                }
             }
         }
     }
+    if !offered.is_empty() {
+        return Ok(());
+    }
     for (configuration, choice) in compiled {
-        if ready.is_empty() && finalized(target, &configuration)?.is_some() {
-            ready.push(choice);
+        if let Some(plan) = finalized(target, &configuration)? {
+            return take(choice, plan).map(|_| ());
         }
     }
-    Ok(ready)
+    Ok(())
 }

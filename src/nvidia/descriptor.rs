@@ -8,11 +8,11 @@ use sys::cudnnBackendAttributeName_t as Attribute;
 use sys::cudnnBackendAttributeType_t as Type;
 use sys::cudnnBackendDescriptorType_t as Kind;
 
-use super::libraries::failed;
+use super::errors::failed;
 use crate::error::{Error, Result};
 
 /// An opaque descriptor of cuDNN's.
-pub(super) struct Descriptor(pub sys::cudnnBackendDescriptor_t);
+pub(crate) struct Descriptor(pub sys::cudnnBackendDescriptor_t);
 
 // SAFETY: a descriptor belongs to no thread; it is only used by the engine that owns it.
 unsafe impl Send for Descriptor {}
@@ -24,7 +24,7 @@ impl Drop for Descriptor {
     }
 }
 
-pub(super) fn check(status: sys::cudnnStatus_t, what: &str) -> Result<()> {
+pub(crate) fn check(status: sys::cudnnStatus_t, what: &str) -> Result<()> {
     match status {
         sys::cudnnStatus_t::CUDNN_STATUS_SUCCESS => Ok(()),
         sys::cudnnStatus_t::CUDNN_STATUS_ALLOC_FAILED
@@ -36,7 +36,7 @@ pub(super) fn check(status: sys::cudnnStatus_t, what: &str) -> Result<()> {
 }
 
 impl Descriptor {
-    pub(super) fn new(kind: Kind) -> Result<Descriptor> {
+    pub(crate) fn new(kind: Kind) -> Result<Descriptor> {
         let mut raw = std::ptr::null_mut();
         // SAFETY: `raw` outlives the call, which writes it where it succeeds.
         check(unsafe { sys::cudnnBackendCreateDescriptor(kind, &mut raw) }, "a descriptor")?;
@@ -44,7 +44,7 @@ impl Descriptor {
     }
 
     /// `T` is what `kind` stands for; cuDNN copies the values.
-    pub(super) fn set<T: Copy>(&self, name: Attribute, kind: Type, values: &[T]) -> Result<&Self> {
+    pub(crate) fn set<T: Copy>(&self, name: Attribute, kind: Type, values: &[T]) -> Result<&Self> {
         let data = values.as_ptr().cast::<c_void>();
         // SAFETY: `data` points to as many values as it says, of the attribute's own type.
         let status =
@@ -53,26 +53,26 @@ impl Descriptor {
         Ok(self)
     }
 
-    pub(super) fn sizes(&self, name: Attribute, values: &[i64]) -> Result<&Self> {
+    pub(crate) fn sizes(&self, name: Attribute, values: &[i64]) -> Result<&Self> {
         self.set(name, Type::CUDNN_TYPE_INT64, values)
     }
 
-    pub(super) fn data_type(&self, name: Attribute, value: sys::cudnnDataType_t) -> Result<&Self> {
+    pub(crate) fn data_type(&self, name: Attribute, value: sys::cudnnDataType_t) -> Result<&Self> {
         self.set(name, Type::CUDNN_TYPE_DATA_TYPE, &[value])
     }
 
-    pub(super) fn link(&self, name: Attribute, other: &Descriptor) -> Result<&Self> {
+    pub(crate) fn link(&self, name: Attribute, other: &Descriptor) -> Result<&Self> {
         self.set(name, Type::CUDNN_TYPE_BACKEND_DESCRIPTOR, &[other.0])
     }
 
-    pub(super) fn finalize(self) -> Result<Descriptor> {
+    pub(crate) fn finalize(self) -> Result<Descriptor> {
         // SAFETY: a live descriptor.
         check(unsafe { sys::cudnnBackendFinalize(self.0) }, "finalizing a descriptor")?;
         Ok(self)
     }
 
     /// How many values of an attribute were written to `values`.
-    pub(super) fn get<T: Copy>(
+    pub(crate) fn get<T: Copy>(
         &self,
         name: Attribute,
         kind: Type,
