@@ -27,6 +27,7 @@ pub(crate) fn hold(
     plan.must_be_of(identity)?;
     must_lie_as_planned(plan)?;
     plan.files().iter().try_for_each(PlanFile::prove)?;
+    plan.must_be_as_written()?;
     cleanup::remove_orphans_of_plans(plan.dir())?;
     Arrivals::of(plan, items, judge)
 }

@@ -357,13 +357,16 @@ fn a_shard_that_is_made_again_otherwise_is_told() {
             }
             fs::write(&path, bad).unwrap();
             let before = job.files("out");
-            let state = if damaged { "it is damaged" } else { "it is lost" };
+            let (state, then) = match damaged {
+                true => ("it is damaged", "; it stays as it is: restore"),
+                false => ("it is lost", "; restore"),
+            };
             job.expect(2, repair).assert_one_line(&[
                 &format!(
                     "out/tokens/part-00001.parquet: {state} and can't be made again as it was"
                 ),
                 why,
-                "it stays as it is: restore the images or the shard",
+                &format!("{then} the images or the shard"),
                 "run the same `vqtok tokenize` again",
             ]);
             assert!(job.files("out") == before);

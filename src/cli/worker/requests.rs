@@ -83,8 +83,8 @@ fn request(line: &[u8]) -> std::result::Result<Option<Request>, String> {
     object.and_then(|_| serde_json::from_slice::<Request>(line)).map_or_else(
         |error| {
             // Who is told counts lines of its own.
-            let error = error.to_string().replace(" at line 1 column ", " at byte ");
-            let reason = error_text::plain(&error).into_owned();
+            let error = error.to_string();
+            let reason = error_text::plain(&error).replace(" at line 1 column ", " at byte ");
             Err(format!("{}; a request is {{\"partition\": 0}}", text::printable(&reason)))
         },
         |request| Ok(Some(request)),

@@ -20,7 +20,7 @@ use super::{name, root};
 use crate::error::{Error, Result};
 use crate::tokens::classes::{ClassCollector, Classes};
 use crate::tokens::commit::{self, TempFile};
-use crate::tokens::schema;
+use crate::tokens::{dataset, schema};
 use crate::util::hex::hex;
 use crate::util::label_level::LabelLevel;
 
@@ -129,15 +129,24 @@ impl PlanFile {
 }
 
 impl Plan {
-    /// Refuses plans whose files aren't as they were written, but for their rows: their digests are about to
-    /// be recorded.
+    /// Refuses plans whose files or rows aren't as they were written: their digests are about to be recorded,
+    /// or others to stand upon them. Those that `dataset.json` has recorded are.
     ///
     /// # Errors
     /// [`Error::Corrupt`] naming the first; what can't be read.
     pub(in crate::tokens) fn must_be_as_written(&self) -> Result<()> {
-        for file in self.files() {
-            let Some(anew) = file.sha256_anew()? else { continue };
-            if hex(commit::digest_file(file.path())?.0) != anew {
+        let summary = dataset::read(self.dir()).ok().flatten();
+        for (number, file) in self.files().iter().enumerate() {
+            let recorded = summary.as_ref().and_then(|summary| summary.plan_of(number));
+            let sha256 = hex(commit::digest_file(file.path())?.0);
+            if recorded.is_some_and(|(_, recorded)| recorded.sha256 == sha256) {
+                continue;
+            }
+            // Of several files the root has the digests.
+            if file.named().is_empty() {
+                file.prove()?;
+            }
+            if file.sha256_anew()?.is_some_and(|anew| anew != sha256) {
                 let what = "it isn't as it was written: it is damaged, though its rows can be read; \
                             `vqtok repair` rebuilds it, or restore it";
                 return Err(Error::corrupt(file.path(), what));
