@@ -403,7 +403,13 @@ fn what_is_not_said_is_asked_for_by_name() {
         let declared = twice.clone().map(|info| field(field_number, &info)).concat();
         refused(&job, &model(&graph(&declared)), &["declares its", "'tokens' twice"]);
     }
-    std::fs::write(job.path("x.onnx"), good(&[1, 3, 16, 16])).unwrap();
+}
+
+#[test]
+fn settings_that_are_wrong_are_told_by_their_names() {
+    let job = Job::new(0);
+    std::fs::write(job.path("x.onnx"), model(&graph(&[]))).unwrap();
+    let says = |line: &str, words: &[&str]| job.expect(2, line).assert_one_line(words);
     for (written, words) in [
         (r#"{"codes": "many"}"#, &["tokenizer.json: `codes` is \"many\""][..]),
         (r#"{"codes": 8, "codes": 9}"#, &["tokenizer.json: ", "`codes` is said twice"]),

@@ -6,6 +6,7 @@ use crate::support::*;
 use containers::{Layout, Sample, compressed, members, samples, table, tar, tar_of_time, zip};
 
 use std::fs;
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 const FLAGS: &str = "--model model --shard-rows 10 --json";
@@ -332,26 +333,36 @@ fn another_container_of_equal_size_and_names_is_told() {
     }
 }
 
-#[test]
-fn a_shard_that_is_made_again_otherwise_is_told() {
+const OF_NINE: &str = "tokenize images --out out --model model --shard-rows 4";
+
+/// An output of three shards, and a picture of the second: its path, its bytes, and as many of another.
+fn of_nine() -> (Job, PathBuf, [Vec<u8>; 2]) {
     let job = Job::new(9).trained();
-    let tokenize = "tokenize images --out out --model model --shard-rows 4";
-    job.expect(0, tokenize);
-    let lose = || fs::remove_file(job.path("out/tokens/part-00001.parquet")).unwrap();
-    let shard = fs::read(job.path("out/tokens/part-00001.parquet")).unwrap();
-    // As many bytes of another picture.
+    job.expect(0, OF_NINE);
     let planned: Vec<_> = job.files("images").into_iter().map(|(name, _)| name).collect();
     let name = planned[4..8].iter().find(|name| name.ends_with(".ppm")).unwrap();
     let path = job.path("images").join(name);
     let good = fs::read(&path).unwrap();
-    let mut bytes = good.clone();
-    bytes.iter_mut().rev().take(30).for_each(|byte| *byte = !*byte);
-    // A repair brings back what was there, or touches nothing; to have what is there now is asked for.
+    let mut other = good.clone();
+    other.iter_mut().rev().take(30).for_each(|byte| *byte = !*byte);
+    (job, path, [good, other])
+}
+
+fn lose(job: &Job) -> Vec<u8> {
+    let shard = job.path("out/tokens/part-00001.parquet");
+    let bytes = fs::read(&shard).unwrap();
+    fs::remove_file(shard).unwrap();
+    bytes
+}
+
+#[test]
+fn a_repair_brings_back_what_was_there_or_touches_nothing() {
+    let (job, path, [good, bytes]) = of_nine();
     let whole = job.files("out");
     let repair = "repair out --model model";
     for damaged in [false, true] {
         for (bad, why) in [(&bytes[..], ""), (b"no picture", "' fails now: ")] {
-            lose();
+            let shard = lose(&job);
             if damaged {
                 fs::write(job.path("out/tokens/part-00001.parquet"), &shard[1..]).unwrap();
             }
@@ -376,10 +387,16 @@ fn a_shard_that_is_made_again_otherwise_is_told() {
             assert!(job.files("out") == whole);
         }
     }
-    lose();
+}
+
+#[test]
+fn a_shard_that_is_made_again_otherwise_is_told() {
+    let (job, path, [good, bytes]) = of_nine();
+    let tokenize = OF_NINE;
+    let shard = lose(&job);
     job.expect(0, tokenize);
     fs::write(&path, &bytes).unwrap();
-    lose();
+    lose(&job);
     let other = job.expect(1, tokenize);
     let line = "made again, but not what dataset.json had: 1 shard, the first \
                 tokens/part-00001.parquet: an image of it, or what the model computes here, has \
@@ -387,7 +404,7 @@ fn a_shard_that_is_made_again_otherwise_is_told() {
     assert!(other.stderr.contains(line), "{}", other.stderr);
     job.expect(0, "verify out");
     fs::write(&path, &good).unwrap();
-    lose();
+    lose(&job);
     job.expect(1, tokenize);
     assert!(fs::read(job.path("out/tokens/part-00001.parquet")).unwrap() == shard);
 }
