@@ -157,10 +157,11 @@ fn what_is_no_file_is_repaired_as_what_is_damaged() {
 fn one_repair_goes_on_to_what_its_own_results_make_possible() {
     let job = appended("10000:1000");
     let whole = job.files("out");
-    remove(&job, &["plan.parquet", "plan-00001.parquet", "dataset.json"]);
-    assert_mended(&job, &whole, "two plans");
-    // The stray is told with what to do, once the plan is back.
     put(&job, "later", "images", &names(&job, "later"));
+    // That there were more is seen once the first is back.
+    remove(&job, &["plan.parquet", "plan-00001.parquet", "plan-00002.parquet", "dataset.json"]);
+    assert_mended(&job, &whole, "all plans");
+    // The stray is told with what to do, once the plan is back.
     fs::rename(job.path("out/plan-00002.parquet"), job.path("out/plan-00003.parquet")).unwrap();
     let words = ["plan-00003.parquet", "no shard is of it: remove it"];
     job.expect(2, REPAIR).assert_one_line(&words);
