@@ -18,6 +18,7 @@
 //! through. Without `state/` it is as good a model, and can't be trained further.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use candle_core::Tensor;
@@ -335,7 +336,13 @@ fn refuse_strangers(folder: &Path) -> Result<()> {
 /// Where there is none.
 pub(crate) fn last_summary(folder: &Path) -> Result<TrainSummary> {
     let path = &folder.join(LINES);
-    let bytes = regular_file::read(path, ANY_SIZE).map_err(Error::io(path))?;
+    let bytes = regular_file::read(path, ANY_SIZE).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => Error::corrupt(
+            path,
+            "it is gone, and with it what is known of how the training went; the model stands",
+        ),
+        _ => Error::io(path)(error),
+    })?;
     let text = String::from_utf8_lossy(&bytes);
     let last = text.lines().last().unwrap_or_default();
     serde_json::from_str(last).map_err(|_| {

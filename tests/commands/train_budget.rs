@@ -19,7 +19,8 @@ fn a_budget_says_the_steps_and_a_resumed_training_keeps_them() {
     let begun = Instant::now();
     let line = "train images --model model --recipe tiny.toml --budget 3s";
     let done = job.expect(0, line);
-    let told: Vec<_> = done.stderr.lines().filter(|line| line.contains("are enough for")).collect();
+    let told: Vec<_> =
+        done.stderr.lines().filter(|line| line.contains("there is time for")).collect();
     assert_eq!(told.len(), 1, "{}", done.stderr);
     let all = steps(&job, "model");
     assert!(all >= 20 && told[0].contains("steps of"), "{all}: {}", told[0]);
@@ -113,4 +114,38 @@ fn recipes_say_what_a_run_of_them_gave() {
     let said = job.expect(0, "recipe list").stdout;
     assert!(said.contains("gave 24.") && said.contains("not run to its end yet"), "{said}");
     assert!(job.expect(0, "recipe show cifar10-vqvae").stdout.contains("[expected]"));
+}
+
+#[test]
+fn a_proposal_that_cannot_be_written_is_refused_before_it_is_looked_for() {
+    let job = Job::new(6);
+    std::fs::write(job.path("taken"), b"").unwrap();
+    for (out, words) in [("taken/r.toml", "taken is no folder"), ("taken", "there already")] {
+        let done = job.expect(2, &format!("recipe suggest images --out {out}"));
+        done.assert_one_line(&["--out", words]);
+        assert!(!done.stderr.contains("timing"), "{}", done.stderr);
+    }
+}
+
+#[test]
+fn one_picture_in_colour_keeps_a_proposal_from_one_channel() {
+    let job = Job::new(0);
+    std::fs::create_dir_all(job.path("images")).unwrap();
+    for shade in 0..12 {
+        let name = format!("images/{shade}.png");
+        image::GrayImage::from_pixel(40, 40, image::Luma([20 * shade]))
+            .save(job.path(&name))
+            .unwrap();
+    }
+    let channels = || {
+        let done = job.expect(0, "recipe suggest images --json");
+        let found = &done.events("suggestion")[0];
+        (found["recipe"]["model"]["channels"].clone(), found["reasons"].to_string())
+    };
+    let (grey, reasons) = channels();
+    assert!(grey == 1 && reasons.contains("the colours would be lost"), "{grey} {reasons}");
+    let red = image::RgbImage::from_pixel(40, 40, image::Rgb([200, 30, 30]));
+    red.save(job.path("images/red.png")).unwrap();
+    let (channels, reasons) = channels();
+    assert!(channels == 3 && !reasons.contains("colours"), "{channels} {reasons}");
 }

@@ -329,6 +329,40 @@ fn a_finished_training_whose_model_is_broken_says_so_and_writes_it_again() {
 }
 
 #[test]
+fn what_a_folder_of_a_training_has_lost_is_told_as_that() {
+    let job = Job::new(12).trained();
+    // Neither checkpoint of a finished model: the model stays.
+    let checkpoints = ["checkpoint.safetensors", "checkpoint.before.safetensors"];
+    let state = |name: &str| job.path("model/state").join(name);
+    let whole = checkpoints.map(|name| std::fs::read(state(name)).ok());
+    for name in checkpoints {
+        std::fs::write(state(name), b"cut").unwrap();
+    }
+    let longer = "train images --model model --resume --steps 9";
+    let words = [checkpoints[0], checkpoints[1], "the finished model stays", "--init-from model"];
+    job.expect(2, longer).assert_one_line(&words);
+    for (name, bytes) in checkpoints.iter().zip(whole) {
+        match bytes {
+            Some(bytes) => std::fs::write(state(name), bytes).unwrap(),
+            None => std::fs::remove_file(state(name)).unwrap(),
+        }
+    }
+    // Its record, which training further doesn't need; saying how it went does.
+    let lines = std::fs::read(job.path("model/training.jsonl")).unwrap();
+    std::fs::remove_file(job.path("model/training.jsonl")).unwrap();
+    let words = ["training.jsonl: it is gone", "the model stands"];
+    job.expect(2, "train images --model model --resume").assert_one_line(&words);
+    let done = job.expect(0, longer);
+    assert!(done.stderr.contains("training.jsonl"), "{}", done.stderr);
+    // Its recipe.
+    std::fs::write(job.path("model/training.jsonl"), lines).unwrap();
+    std::fs::remove_file(job.path("model/recipe.toml")).unwrap();
+    let gone = job.expect(2, "train images --model model --resume --steps 20");
+    gone.assert_one_line(&["--recipe: model/recipe.toml is missing"]);
+    job.expect(0, "train images --model model --resume --steps 20 --recipe tiny.toml");
+}
+
+#[test]
 fn other_contents_are_told_when_a_training_is_resumed() {
     let job = Job::new(12);
     recipe(&job, "long.toml", &[("steps = 4", "steps = 100000")]);
