@@ -127,8 +127,13 @@ fn every_flipped_bit_of_a_plan_is_found_that_nothing_has_recorded() {
         let mut bad = good.clone();
         bad[byte] ^= 1 << (byte % 8);
         fs::write(&path, &bad).unwrap();
-        assert!(!verify(dir.path()).unwrap().clean(), "byte {byte} goes unseen");
-        assert!(finalize(dir.path()).is_err(), "byte {byte} is taken for whole");
+        let found = verify(dir.path()).unwrap();
+        assert!(!found.clean(), "byte {byte} goes unseen");
+        assert!(
+            finalize(dir.path()).is_err(),
+            "byte {byte} is taken for whole: {:?}",
+            found.findings
+        );
         assert!(!dir.path().join("dataset.json").exists());
     }
     let mut older = good.clone();

@@ -112,7 +112,7 @@ mod tests {
             (b"{\"partition\": 8, \"deaths\": 0, \"deaths\": 3}", "`deaths`"),
             (b"{\"deaths\": 1}", "`partition` is missing"),
             (b"{\"partition\": 1", "EOF"),
-            (b"\xff\xfe", "line 1"),
+            (b"\xff\xfe", "at byte 1"),
             (b"{\"partition\": 1}{\"partition\": 2}", "trailing"),
         ] {
             let reason = request(line).unwrap_err();

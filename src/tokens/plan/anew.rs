@@ -24,6 +24,25 @@ use crate::tokens::{dataset, schema};
 use crate::util::hex::hex;
 use crate::util::label_level::LabelLevel;
 
+/// Everything that the footer of a plan's file may say. A damaged name says nothing that is known, and would be
+/// written anew as it is.
+const ENTRIES: [&str; 14] = [
+    parquet::arrow::ARROW_SCHEMA_META_KEY,
+    "vqtok.after",
+    "vqtok.classes",
+    "vqtok.containers",
+    "vqtok.files",
+    "vqtok.first_ordinal",
+    "vqtok.first_partition",
+    "vqtok.identity",
+    "vqtok.plan_sha256",
+    "vqtok.rows_schema",
+    "vqtok.schema",
+    "vqtok.shards_a_folder",
+    "vqtok.taken",
+    "vqtok.together",
+];
+
 /// What is written is hashed, and goes nowhere.
 #[derive(Default)]
 struct Hashed(Sha256);
@@ -50,6 +69,9 @@ pub(crate) fn sha256_anew(dir: &Path, number: usize) -> Option<String> {
 impl PlanFile {
     fn sha256_anew(&self) -> Result<Option<String>> {
         let Some(entries) = self.own_entries()? else { return Ok(None) };
+        if !are_known(&entries) {
+            return Ok(Some(String::new())); // No file's.
+        }
         let mut writer = self.write_anew(Hashed::default(), entries)?;
         writer.finish().map_err(schema::parquet_error(self.path()))?;
         let hashed = std::mem::take(&mut writer.inner_mut().0);
@@ -57,12 +79,12 @@ impl PlanFile {
     }
 
     /// The same plan written anew, which must be proven to have its rows; of one whose rows lie in several
-    /// files, its root. None where another version wrote it.
+    /// files, its root. None where another version wrote it, or its footer says what no plan's does.
     ///
     /// # Errors
     /// What can't be read or written.
     pub(in crate::tokens) fn written_anew(&self) -> Result<Option<Written>> {
-        let Some(entries) = self.own_entries()? else { return Ok(None) };
+        let Some(entries) = self.own_entries()?.filter(are_known) else { return Ok(None) };
         let writer = self.write_anew(TempFile::create(self.path())?, entries)?;
         let temp = schema::finish(writer, self.path())?;
         let root = sealed_as_of(temp, self.listed_at())?;
@@ -126,6 +148,11 @@ impl PlanFile {
         then.into_iter().for_each(|entry| writer.append_key_value_metadata(entry));
         Ok(writer)
     }
+}
+
+/// Whether a footer says nothing but what a plan's may.
+fn are_known(entries: &[Vec<KeyValue>; 2]) -> bool {
+    entries.iter().flatten().all(|entry| ENTRIES.contains(&entry.key.as_str()))
 }
 
 impl Plan {
