@@ -18,7 +18,7 @@ use crate::util::hex::hex;
 pub enum CommitMode {
     /// The first to link wins.
     New,
-    /// Take the place of a committed shard; under [`Plan::lock_exclusive`] only.
+    /// Take the place of a committed shard; under the exclusive lock of the plan only.
     Replace,
     /// Where a partition's shard was lost or damaged of which is known how its sha256 begins, in hex: only
     /// such a one, in whatever's place. The others are new.
