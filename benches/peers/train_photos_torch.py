@@ -71,13 +71,11 @@ class Book(net.Codebook):
 class Training:
     def __init__(self, images, budget):
         self.images, self.budget, self.step, self.order = images, budget, 0, []
-        self.enc, (self.dec, self.last), self.disc = net.encoder(), net.decoder(), net.discriminator()
+        self.enc, (self.dec, self.last), self.opponent = net.encoder(), net.decoder(), net.Opponent(RATE_DISC)
         self.book, self.kept = Book(), []
         self.model = nn.ModuleList([self.enc, self.dec, self.last])
         self.average = copy.deepcopy(self.model)
         self.own = torch.optim.AdamW(self.model.parameters(), RATE, (0.9, 0.95), weight_decay=0.0)
-        self.theirs = torch.optim.AdamW(self.disc.parameters(), RATE_DISC, (0.5, 0.9), weight_decay=0.0)
-        self.real = self.fake = torch.tensor(0.0)
 
     def next_batch(self):
         if len(self.order) < BATCH:
@@ -87,7 +85,8 @@ class Training:
 
     def rates(self, share):
         scale = min(share / 0.02, 1.0) * 0.5 * (1 + math.cos(math.pi * share))
-        self.own.param_groups[0]["lr"], self.theirs.param_groups[0]["lr"] = RATE * scale, RATE_DISC * scale
+        self.own.param_groups[0]["lr"] = RATE * scale
+        self.opponent.optimizer.param_groups[0]["lr"] = RATE_DISC * scale
 
     def codes(self, z, share):
         """The latents' codes, with the gradient passed straight through, and the commitment."""
@@ -105,25 +104,9 @@ class Training:
         return z + (codes - z).detach(), 0.25 * F.mse_loss(z, codes)
 
     def adversarial(self, y, nll, share):
-        self.disc.requires_grad_(False)
-        generator = -self.disc(y).mean()
-        norms = [
-            torch.autograd.grad(loss, self.last.weight, retain_graph=True)[0].norm() for loss in (nll, generator)
-        ]
-        adaptive = (norms[0] / (norms[1] + 1e-4)).clamp(0, 10).detach() * 0.8
-        return adaptive * min(max(share - 0.52, 0.0) / 0.05, 1.0) * generator
-
-    def update_discriminator(self, x, y):
-        self.disc.requires_grad_(True)
-        real, fake = self.disc(x), self.disc(y.detach())
-        loss = 0.5 * (F.relu(1 - real).mean() + F.relu(1 + fake).mean())
-        lecam = F.relu(real - self.fake).square().mean() + F.relu(self.real - fake).square().mean()
-        self.theirs.zero_grad()
-        (loss + 0.05 * lecam).backward()
-        nn.utils.clip_grad_norm_(self.disc.parameters(), 1.0)
-        self.theirs.step()
-        self.real = 0.999 * self.real + 0.001 * real.detach().mean()
-        self.fake = 0.999 * self.fake + 0.001 * fake.detach().mean()
+        generator = self.opponent.judged(y)
+        ramp = min(max(share - 0.52, 0.0) / 0.05, 1.0)
+        return net.adaptive_weight(nll, generator, self.last.weight) * ramp * generator
 
     def once(self, share):
         self.rates(share)
@@ -137,7 +120,7 @@ class Training:
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.own.step()
         if share >= 0.5:
-            self.update_discriminator(x, y)
+            self.opponent.update(x, y)
         self.step += 1
         decay = min(0.999, (1 + self.step) / (10 + self.step))
         with torch.no_grad():

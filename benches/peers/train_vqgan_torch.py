@@ -124,14 +124,44 @@ class Codebook:
         self.embedding = self.sum / ((self.count + 1e-5) / (total + CODES * 1e-5) * total)[:, None]
 
 
+class Opponent:
+    """The discriminator with its optimizer: hinge loss and LeCAM's penalty."""
+
+    def __init__(self, rate):
+        self.disc = discriminator()
+        self.optimizer = torch.optim.AdamW(self.disc.parameters(), rate, (0.5, 0.9), weight_decay=0.0)
+        self.real = self.fake = torch.tensor(0.0)
+
+    def judged(self, y):
+        """The generator's loss."""
+        self.disc.requires_grad_(False)
+        return -self.disc(y).mean()
+
+    def update(self, x, y):
+        self.disc.requires_grad_(True)
+        real, fake = self.disc(x), self.disc(y.detach())
+        loss = 0.5 * (F.relu(1 - real).mean() + F.relu(1 + fake).mean())
+        lecam = F.relu(real - self.fake).square().mean() + F.relu(self.real - fake).square().mean()
+        self.optimizer.zero_grad()
+        (loss + 0.05 * lecam).backward()
+        nn.utils.clip_grad_norm_(self.disc.parameters(), 1.0)
+        self.optimizer.step()
+        self.real = 0.999 * self.real + 0.001 * real.detach().mean()
+        self.fake = 0.999 * self.fake + 0.001 * fake.detach().mean()
+
+
+def adaptive_weight(nll, generator, weight):
+    """Of the generator's loss, by what both losses do to the decoder's last weights."""
+    norms = [torch.autograd.grad(loss, weight, retain_graph=True)[0].norm() for loss in (nll, generator)]
+    return (norms[0] / (norms[1] + 1e-4)).clamp(0, 10).detach() * 0.8
+
+
 class Step:
     def __init__(self, batch):
-        self.enc, (self.dec, self.last), self.disc = encoder(), decoder(), discriminator()
+        self.enc, (self.dec, self.last), self.opponent = encoder(), decoder(), Opponent(1e-4)
         self.book, self.x = Codebook(), torch.rand(batch, 3, 128, 128) * 2 - 1
         self.own = [*self.enc.parameters(), *self.dec.parameters(), *self.last.parameters()]
         self.optimizer = torch.optim.AdamW(self.own, 1e-4, (0.9, 0.95), weight_decay=0.0)
-        self.theirs = torch.optim.AdamW(self.disc.parameters(), 1e-4, (0.5, 0.9), weight_decay=0.0)
-        self.real = self.fake = torch.tensor(0.0)
 
     def __call__(self):
         z = self.enc(self.x)
@@ -140,27 +170,15 @@ class Step:
         codes = self.book.embedding[indices].reshape(z.shape[0], *z.shape[2:], DIM).permute(0, 3, 1, 2)
         y = self.last(self.dec(z + (codes - z).detach()))
         nll = F.l1_loss(y, self.x)
-        self.disc.requires_grad_(False)
-        generator = -self.disc(y).mean()
-        weight = self.last.weight
-        gradients = [torch.autograd.grad(loss, weight, retain_graph=True)[0].norm() for loss in (nll, generator)]
-        adaptive = (gradients[0] / (gradients[1] + 1e-4)).clamp(0, 10).detach() * 0.8
+        generator = self.opponent.judged(y)
+        adaptive = adaptive_weight(nll, generator, self.last.weight)
         self.optimizer.zero_grad()
         (nll + adaptive * generator + 0.25 * F.mse_loss(z, codes)).backward()
         nn.utils.clip_grad_norm_(self.own, 1.0)
         self.optimizer.step()
         with torch.no_grad():
             self.book.update(rows, indices)
-        self.disc.requires_grad_(True)
-        real, fake = self.disc(self.x), self.disc(y.detach())
-        loss = 0.5 * (F.relu(1 - real).mean() + F.relu(1 + fake).mean())
-        lecam = F.relu(real - self.fake).square().mean() + F.relu(self.real - fake).square().mean()
-        self.theirs.zero_grad()
-        (loss + 0.05 * lecam).backward()
-        nn.utils.clip_grad_norm_(self.disc.parameters(), 1.0)
-        self.theirs.step()
-        self.real = 0.999 * self.real + 0.001 * real.detach().mean()
-        self.fake = 0.999 * self.fake + 0.001 * fake.detach().mean()
+        self.opponent.update(self.x, y)
 
 
 class Forward:

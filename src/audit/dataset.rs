@@ -52,7 +52,7 @@ impl From<String> for Unread {
 pub(super) fn read(dir: &Path) -> Result<Option<Dataset>, Unread> {
     let bytes = match storage::read(&dir.join(NAME), ANY_SIZE) {
         Ok(bytes) => bytes,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(why(NAME, error).into()),
     };
     let value = signed(&bytes).map_err(|problem| format!("{NAME}: {problem}"))?;

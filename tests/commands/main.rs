@@ -8,6 +8,7 @@ mod door;
 mod door_errors;
 mod environment;
 mod evaluate;
+mod finished_trainings;
 mod launch;
 mod output_streams;
 #[cfg(target_os = "linux")]
