@@ -22,16 +22,8 @@ use vqtok::internals::weights::digests::Digests;
 #[path = "common/null_engine.rs"]
 mod null_engine;
 
-use null_engine::NullEngine;
+use null_engine::{F16_GRIDS, NullEngine};
 
-/// Grids of 16x16 tokens, as the f16 model has.
-const MODEL: &str = r#"
-name = "f16"
-description = "for the bench of cores"
-model = { channels = 3, codes = 16384, dim = 16, architecture = { kind = "vqvae", hidden = 32, downsamples = 4, res_blocks = 1, res_hidden = 16 } }
-data = { size = 256 }
-train = { steps = 4, batch_size = 4, codebook = { start_after = 1 } }
-"#;
 /// Images a core encodes in a run.
 const EACH: usize = 40;
 /// Images a partition, the program's own default.
@@ -107,7 +99,7 @@ fn row(ordinal: usize, pictures: &[PathBuf]) -> PlanRow {
 
 /// Seconds for `images` on the pool's threads.
 fn run(images: usize, seconds: f64, scratch: &Path, pictures: &[PathBuf]) -> Result<f64> {
-    let recipe = Recipe::parse(MODEL, "the bench")?;
+    let recipe = Recipe::parse(F16_GRIDS, "the bench")?;
     let mut engine = WaitingEngine { engine: NullEngine::of(&recipe), seconds };
     let identity = pipeline::identity(&engine, &recipe.preparation(), SHARD_ROWS)?;
     let rows = (0..images).map(|ordinal| Ok(row(ordinal, pictures)));

@@ -20,16 +20,8 @@ use vqtok::internals::tokens::{CommitMode, Plan, PlanRow};
 #[path = "common/null_engine.rs"]
 mod null_engine;
 
-use null_engine::NullCard;
+use null_engine::{F16_GRIDS, NullCard};
 
-/// Grids of 16x16 tokens, as the f16 model has.
-const MODEL: &str = r#"
-name = "f16"
-description = "for the bench of the pipeline"
-model = { channels = 3, codes = 16384, dim = 16, architecture = { kind = "vqvae", hidden = 32, downsamples = 4, res_blocks = 1, res_hidden = 16 } }
-data = { size = 256 }
-train = { steps = 4, batch_size = 4, codebook = { start_after = 1 } }
-"#;
 const CODES: u32 = 16_384;
 const BATCH: usize = 64;
 /// Images a partition, the program's own default.
@@ -49,7 +41,7 @@ fn main() -> Result<ExitCode> {
         None => tempfile::tempdir(),
     };
     let scratch = scratch.expect("a scratch folder");
-    let recipe = Recipe::parse(MODEL, "the bench")?;
+    let recipe = Recipe::parse(F16_GRIDS, "the bench")?;
     let pictures = drawn(scratch.path());
     let mut engine = NullCard::of(&recipe, CODES);
     let identity = pipeline::identity(&engine, &recipe.preparation(), SHARD_ROWS)?;

@@ -11,6 +11,15 @@ use vqtok::internals::model::config::ModelConfig;
 use vqtok::internals::weights::digests::Digests;
 use vqtok::{Error, Result};
 
+/// A recipe whose model has grids of 16x16 tokens, as the f16 model has.
+pub const F16_GRIDS: &str = r#"
+name = "f16"
+description = "for benches"
+model = { channels = 3, codes = 16384, dim = 16, architecture = { kind = "vqvae", hidden = 32, downsamples = 4, res_blocks = 1, res_hidden = 16 } }
+data = { size = 256 }
+train = { steps = 4, batch_size = 4, codebook = { start_after = 1 } }
+"#;
+
 /// Every code is 0.
 pub struct NullEngine {
     config: ModelConfig,
