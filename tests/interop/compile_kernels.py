@@ -79,6 +79,7 @@ TRAINING_BUDGETS = {
     "leaky_relu": Budget(48, 0, "LDG.E STG.E"),
     "leaky_relu_gradient": Budget(48, 0, "LDG.E STG.E"),
     "scale_all": Budget(40, 0, "LDG.E STG.E"),
+    "add_to_channels": Budget(288, 2, "LDG.E STG.E"),
     "blend": Budget(48, 0, "LDG.E STG.E"),
     "blend_square": Budget(48, 0, "LDG.E STG.E"),
     "descend": Budget(224, 2, "LDG.E STG.E"),

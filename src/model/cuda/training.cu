@@ -1,10 +1,8 @@
 // Owns the CUDA side of the operations that training differentiates: plain loops over float32
-// tensors
-// [images][channels][height][width], no atomics, so that every sum has one order. Compiled at
-// its first
-// use by NVRTC; the tests compile the same text as C behind `kernels.cu` and run it on emulated
-// threads
-// (`engine/cuda/emulate.c`). Must not know: gradients' graphs, names of weights.
+// tensors [images][channels][height][width], no atomics, so that every sum has one order.
+// Compiled at its first use by NVRTC; the tests compile the same text as C behind `kernels.cu`
+// and run it on emulated threads (`engine/cuda/emulate.c`). Must not know: gradients' graphs,
+// names of weights.
 //
 // Launches are made in `launches.rs`; a change of a signature is a change there and in `emulate.c`.
 
@@ -61,8 +59,7 @@ KERNEL add_to_channels(float *x, const float *values, wide count, int channels, 
 }
 
 // Products and sums are rounded one by one, as on the CPU, where `__fmul_rn` keeps the compiler
-// from
-// fusing them.
+// from fusing them.
 KERNEL blend(float *average, const float *value, wide count, float keep, float rest)
 {
     wide i = place_of_thread();
@@ -224,9 +221,8 @@ KERNEL group_norm(const float *x, const float *weight, const float *bias, float 
     }
 }
 
-// `affine` is [2][all channels]: weights, then biases. `parts` is [images][2][all channels],
-// each image's
-// share of their gradients.
+// `affine` is [2][all channels]: weights, then biases. `parts` is [images][2][all channels], each
+// image's share of their gradients.
 KERNEL group_norm_gradient(const float *x, const float *affine, const float *dy, float *dx,
                            float *parts, int channels, int pixels, float epsilon, int silu)
 {
@@ -342,8 +338,8 @@ DEVICE void conv_products(conv_step a, conv_step b, float sums[4][4])
 }
 
 // y = weight * x + bias where not `transposed`; else x = weight^T * y + bias. Blocks (tile of
-// pixels, tile
-// of what comes out). A thread gathers for one pixel, its neighbours for the next ones.
+// pixels, tile of what comes out). A thread gathers for one pixel, its neighbours for the next
+// ones.
 DEVICE void conv_by_pixels(const void *from, int narrow, const float *weight, const float *bias,
                            float *to, const conv_sizes *g, int transposed, conv_step a,
                            conv_step b)
@@ -405,8 +401,8 @@ KERNEL conv_input_gradient(const float *dy, const float *weight, const float *bi
 }
 
 // The weight's gradient over a chunk of the output pixels of all images:
-// [chunks][filters][channels taps].
-// Blocks (tile of places of the window, tile of filters, chunk).
+// [chunks][filters][channels taps]. Blocks (tile of places of the window, tile of filters,
+// chunk).
 KERNEL conv_weight_gradient_parts(const void *x, const float *dy, float *parts, int chunk,
                                   int narrow, CONV_PARAMETERS)
 {

@@ -19,6 +19,7 @@ static void k_nearest(void) { nearest_codes(a, b, c, codes, 70, 130, 20); }
 static void k_relu(void) { leaky_relu(a, b, 700, 0.2f); }
 static void k_relu_gradient(void) { leaky_relu_gradient(a, b, c, 700, 0.2f); }
 static void k_scale(void) { scale_all(a, 700, 0.5f); }
+static void k_add_to_channels(void) { add_to_channels(a, b, 700, 10, 7); }
 static void k_blend(void) { blend(a, b, 700, 0.9f, 0.1f); }
 static void k_blend_square(void) { blend_square(a, b, 700, 0.9f, 0.1f); }
 static void k_descend(void) { descend(a, b, c, 700, 0.9f, 0.1f, 1.0f, 1e-8f); }
@@ -31,8 +32,9 @@ static void without_barriers(void)
 {
     a = floats(700), b = floats(700), c = floats(700);
     for (int i = 0; i < 700; ++i) c[i] *= c[i]; // means of squares
-    void (*kernels[])(void) = {k_relu, k_relu_gradient, k_scale, k_blend, k_blend_square, k_descend,
-                               k_rows, k_pool, k_pool_gradient, k_unit, k_square_rows};
+    void (*kernels[])(void) = {k_relu, k_relu_gradient, k_scale, k_add_to_channels, k_blend,
+                               k_blend_square, k_descend, k_rows, k_pool,
+                               k_pool_gradient, k_unit, k_square_rows};
     for (unsigned i = 0; i < sizeof kernels / sizeof *kernels; ++i)
         launch(3, 1, 1, 256, kernels[i]);
 }
