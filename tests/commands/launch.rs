@@ -47,7 +47,7 @@ fn asked(job: &Job) -> String {
     std::fs::read_to_string(job.path("asked")).unwrap_or_default()
 }
 
-fn until(what: &str, holds: impl Fn() -> bool) {
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let started = Instant::now();
     while !holds() {
         assert!(started.elapsed() < Duration::from_secs(120), "{what}");
@@ -195,6 +195,7 @@ fn sigterm_to_a_pods_shell_ends_vqtok() {
         until("the pod's program", || job.path("ended.on").exists());
         // SAFETY: a signal to a child that wasn't waited for yet.
         assert_eq!(unsafe { libc::kill(shell.id() as i32, libc::SIGTERM) }, 0);
+        until("the shell's end", || shell.try_wait().unwrap().is_some());
         assert_eq!(shell.wait().unwrap().code(), Some(143));
         assert_eq!(std::fs::read_to_string(&ended).unwrap(), "TERM\n");
         std::fs::remove_file(&ended).unwrap();
